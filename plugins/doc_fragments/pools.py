@@ -1,0 +1,84 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The options that every face takes which looks at pools; kept in step with module_utils/options.py."""
+
+    DOCUMENTATION = r"""
+options:
+  history:
+    description:
+      - Where the series of the pools are kept.
+      - Usually set once for all, as the variable C(lowtide_history).
+    type: dict
+    required: true
+    suboptions:
+      type:
+        description:
+          - V(duckdb) is one file on the controller, at O(history.path).
+          - V(prometheus) reads straight from a server that speaks the Prometheus API, at O(history.url).
+        type: str
+        choices: [duckdb, prometheus]
+        default: duckdb
+      path:
+        description: The DuckDB file. Needed with O(history.type=duckdb).
+        type: path
+      url:
+        description: Base address of the Prometheus API, without C(/api/v1). Needed with O(history.type=prometheus).
+        type: str
+      queries:
+        description:
+          - PromQL by metric name. C({{ pool }}) is not expanded; a query returns one series per server, told apart by
+            O(history.server_label).
+          - Needed with O(history.type=prometheus).
+        type: dict
+      server_label:
+        description: The label that holds the server's name; a port at its end is ignored.
+        type: str
+        default: instance
+      username:
+        description: User of HTTP basic authentication.
+        type: str
+      password:
+        description: Password of HTTP basic authentication.
+        type: str
+      token:
+        description: Bearer token, instead of user and password.
+        type: str
+      validate_certs:
+        description: Whether the server's certificate must be trusted.
+        type: bool
+        default: true
+      ca_path:
+        description: PEM file of the authority that signed the server's certificate, where the system does not know it.
+        type: path
+      timeout:
+        description: How long one request may take.
+        type: str
+        default: 30s
+  pools:
+    description:
+      - The pools, by name. Usually set once for all, as the variable C(lowtide_pools).
+      - Each has C(servers) (list of names, required) and C(load) (dict, required) with C(metric), C(server_capacity) (load
+        units that one server carries while it keeps its SLO) and C(target_utilization) (share of it to plan with,
+        default 0.7).
+      - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
+        C(idle_cost_per_hour), C(lead_time), C(idle_state)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
+        (C(time_zone)) and C(update) (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
+    type: dict
+    required: true
+  pool:
+    description: Names of the pools to look at. All of O(pools) when empty.
+    type: list
+    elements: str
+    default: []
+  now:
+    description:
+      - The moment to decide for, ISO 8601; UTC unless it has an offset.
+      - Give it to replay a decision. The present when unset.
+    type: str
+"""

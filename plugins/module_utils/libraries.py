@@ -1,0 +1,81 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Third-party libraries, each imported when it is first used.
+
+All of Lowtide imports third-party code from here and from nowhere else:
+
+    from ansible_collections.lowtide.fleet.plugins.module_utils.libraries import numpy as np
+
+A module is a short-lived process, so a library costs its import time only in the calls that use it; and a library
+that is absent is an error of the one call that needs it, with a name and a remedy, not of the import of a file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+
+from .errors import MissingLibrary
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: ``"1.26.4rc1"`` gives ``(1, 26, 4)``."""
+    numbers = []
+    for part in version.split("."):
+        digits = ""
+        for character in part:
+            if not character.isdigit():
+                break
+            digits += character
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+class Library:
+    """Stands for a Python module; the first attribute that is asked for imports it.
+
+    :param module: The module to import, for example V(scipy.stats).
+    :param distribution: The name to install it by.
+    :param minimum: The oldest version that will do.
+    :param reason: What it is needed for, to end the sentence 'X is needed ...'.
+    """
+
+    def __init__(self, module: str, *, distribution: str, minimum: str, reason: str | None = None) -> None:
+        self.__dict__["_module"] = module
+        self.__dict__["_distribution"] = distribution
+        self.__dict__["_minimum"] = minimum
+        self.__dict__["_reason"] = reason
+
+    def __getattr__(self, name: str) -> t.Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = getattr(self.load(), name)
+        self.__dict__[name] = value
+        return value
+
+    def load(self) -> t.Any:
+        """Import and return the module itself; raise :class:`MissingLibrary` where it is absent or too old."""
+        wanted = f"{self._distribution} >= {self._minimum}"
+        try:
+            module = importlib.import_module(self._module)
+        except ImportError as exc:
+            raise MissingLibrary(wanted, reason=self._reason) from exc
+        root = importlib.import_module(self._module.partition(".")[0])
+        found = getattr(root, "__version__", None)
+        if found is not None and _numbers(str(found)) < _numbers(self._minimum):
+            raise MissingLibrary(wanted, found=str(found), reason=self._reason)
+        return module
+
+
+numpy = Library("numpy", distribution="numpy", minimum="1.26")
+duckdb = Library("duckdb", distribution="duckdb", minimum="1.1", reason="for the embedded history")
+requests = Library("requests", distribution="requests", minimum="2.28", reason="to speak HTTP")
+arima_model = Library(
+    "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"
+)
+connect = Library("pyVim.connect", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
+vim = Library("pyVmomi.vim", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")

@@ -1,0 +1,228 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that several faces share, and how they become plain checked values.
+
+Each specification here has a documentation fragment of the same name in ``plugins/doc_fragments``.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from .errors import InvalidOption
+
+ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
+
+# Where series are kept and read from.
+HISTORY: ArgumentSpec = dict(
+    type=dict(type="str", choices=["duckdb", "prometheus"], default="duckdb"),
+    path=dict(type="path"),
+    url=dict(type="str"),
+    queries=dict(type="dict"),
+    server_label=dict(type="str", default="instance"),
+    username=dict(type="str"),
+    password=dict(type="str", no_log=True),
+    token=dict(type="str", no_log=True),
+    validate_certs=dict(type="bool", default=True),
+    ca_path=dict(type="path"),
+    timeout=dict(type="str", default="30s"),
+)
+
+# One pool: servers that share one demand.
+POOL: ArgumentSpec = dict(
+    tenant=dict(type="str", default="default"),
+    weight=dict(type="float", default=1.0),
+    servers=dict(type="list", elements="str", required=True),
+    load=dict(
+        type="dict",
+        required=True,
+        options=dict(
+            metric=dict(type="str", required=True),
+            unit=dict(type="str"),
+            server_capacity=dict(type="float", required=True),
+            target_utilization=dict(type="float", default=0.7),
+        ),
+    ),
+    slo=dict(
+        type="dict",
+        default={},
+        options=dict(
+            overload_cost_per_hour=dict(type="float"),
+            latency_ms=dict(
+                type="dict",
+                options=dict(
+                    quantile=dict(type="float", default=0.95),
+                    below=dict(type="float", required=True),
+                ),
+            ),
+        ),
+    ),
+    limits=dict(
+        type="dict",
+        default={},
+        options=dict(min=dict(type="int", default=1), max=dict(type="int")),
+    ),
+    standby=dict(
+        type="dict",
+        options=dict(
+            provider=dict(type="str", choices=["vsphere"], default="vsphere"),
+            servers=dict(type="list", elements="str", required=True),
+            cost_per_hour=dict(type="float", default=1.0),
+            idle_cost_per_hour=dict(type="float", default=0.0),
+            lead_time=dict(type="str", default="5m"),
+            idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
+        ),
+    ),
+    balancer=dict(
+        type="dict",
+        options=dict(
+            provider=dict(type="str", choices=["haproxy"], default="haproxy"),
+            socket=dict(type="list", elements="str", required=True),
+            backend=dict(type="str", required=True),
+        ),
+    ),
+    calendar=dict(
+        type="dict",
+        default={},
+        options=dict(time_zone=dict(type="str", default="UTC")),
+    ),
+    update=dict(
+        type="dict",
+        default={},
+        options=dict(
+            duration=dict(type="str", default="5m"),
+            risk=dict(type="float", default=0.01),
+            max_unavailable=dict(type="str", default="25%"),
+            first=dict(type="list", elements="str", default=[]),
+            last=dict(type="list", elements="str", default=[]),
+            failure_domains=dict(type="dict", default={}),
+        ),
+    ),
+)
+
+# What every face that looks at pools takes.
+COMMON: ArgumentSpec = dict(
+    history=dict(type="dict", required=True, options=HISTORY),
+    pools=dict(type="dict", required=True),
+    pool=dict(type="list", elements="str", default=[]),
+    now=dict(type="str"),
+)
+
+# How to reach vCenter or an ESXi host.
+VSPHERE: ArgumentSpec = dict(
+    hostname=dict(type="str", required=True),
+    username=dict(type="str", required=True),
+    password=dict(type="str", required=True, no_log=True),
+    port=dict(type="int", default=443),
+    validate_certs=dict(type="bool", default=True),
+    ca_path=dict(type="path"),
+)
+
+
+def checked(values: t.Any, spec: ArgumentSpec, option: str) -> dict[str, t.Any]:
+    """Values checked and completed by a specification, as a module's own options are.
+
+    :param option: The dotted path of the option the values come from, for the error.
+    :raises InvalidOption: naming the option, on the first thing that does not fit.
+    """
+    if not isinstance(values, dict):
+        raise InvalidOption(
+            f"a dictionary is wanted, not {type(values).__name__}",
+            option=option,
+            remedy="On the command line, pass structured variables as JSON: -e '{\"name\": ...}'",
+        )
+    result = ArgumentSpecValidator(spec).validate(values)
+    if result.error_messages:
+        raise InvalidOption(
+            result.error_messages[0],
+            option=option,
+            remedy="The options of a pool are in the documentation of 'forecast'",
+        )
+    return result.validated_parameters
+
+
+def pools(values: t.Any, only: t.Sequence[str] = (), option: str = "pools") -> dict[str, dict[str, t.Any]]:
+    """The pools asked for, each checked and completed.
+
+    :param values: Pool definitions by name, as users write them in V(lowtide_pools).
+    :param only: Names of the pools wanted; none means all.
+    :raises InvalidOption: on a definition that is wrong, a pool without servers, a name that is not there, or a
+        server that two pools claim.
+    """
+    if not isinstance(values, dict) or not values:
+        raise InvalidOption(
+            "no pool is defined", option=option, remedy="Define at least one, with its servers and load"
+        )
+    unknown = [name for name in only if name not in values]
+    if unknown:
+        raise InvalidOption(
+            f"there is no pool {unknown[0]!r}",
+            option="pool",
+            remedy=f"The pools defined are {', '.join(sorted(values))}",
+        )
+    result = {name: _pool(values[name], f"{option}.{name}") for name in (only or values)}
+    owners: dict[str, str] = {}
+    for name, pool in result.items():
+        for server in pool["servers"]:
+            if owners.setdefault(server, name) != name:
+                raise InvalidOption(
+                    f"server {server!r} is in pool {owners[server]!r} too",
+                    option=f"{option}.{name}.servers",
+                    remedy="A server carries load for one pool: take it out of the other",
+                )
+    return result
+
+
+def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
+    """One pool, checked beyond what a specification can say."""
+    pool = checked(values, POOL, option)
+    if not pool["servers"]:
+        raise InvalidOption(
+            "the pool has no servers",
+            option=f"{option}.servers",
+            remedy="Name them, or check the inventory group they come from",
+        )
+    standbys = pool["standby"]["servers"] if pool["standby"] else []
+    for place, servers in (("servers", pool["servers"]), ("standby.servers", standbys)):
+        twice = next((server for server in servers if servers.count(server) > 1), None)
+        if twice is not None:
+            raise InvalidOption(f"{twice!r} is named twice", option=f"{option}.{place}", remedy="Name each server once")
+    both = sorted(set(pool["servers"]) & set(standbys))
+    if both:
+        raise InvalidOption(
+            f"{both[0]!r} is a server of the pool and a standby of it",
+            option=f"{option}.standby.servers",
+            remedy="Keep standbys in an inventory group of their own",
+        )
+    _within(pool["load"]["server_capacity"], f"{option}.load.server_capacity", above=0)
+    _within(pool["load"]["target_utilization"], f"{option}.load.target_utilization", above=0, most=1)
+    _within(pool["update"]["risk"], f"{option}.update.risk", above=0, most=0.5)
+    _within(pool["weight"], f"{option}.weight", above=0)
+    _within(pool["limits"]["min"], f"{option}.limits.min", least=1)
+    if pool["limits"]["max"] is not None:
+        _within(pool["limits"]["max"], f"{option}.limits.max", least=pool["limits"]["min"])
+    return pool
+
+
+def _within(
+    number: float, option: str, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> None:
+    """Refuse a number out of its range; NaN and infinity are out of every range."""
+    finite = number - number == 0
+    if (
+        finite
+        and (above is None or number > above)
+        and (least is None or number >= least)
+        and (most is None or number <= most)
+    ):
+        return
+    bounds = [
+        f"{word} {bound:g}"
+        for word, bound in (("above", above), ("at least", least), ("at most", most))
+        if bound is not None
+    ]
+    raise InvalidOption(f"{number} is out of range", option=option, remedy=f"Give a number {' and '.join(bounds)}")
