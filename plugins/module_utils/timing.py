@@ -51,15 +51,15 @@ def moment(value: str | datetime.datetime, option: str | None = None) -> datetim
                 f"{value!r} is not a time", option=option, remedy="Write it as 2026-01-31T06:30:00Z"
             ) from exc
     if time.tzinfo is None:
-        time = time.replace(tzinfo=datetime.timezone.utc)
-    return time.astimezone(datetime.timezone.utc)
+        time = time.replace(tzinfo=datetime.UTC)
+    return time.astimezone(datetime.UTC)
 
 
 def iso(time: datetime.datetime | float) -> str:
     """A moment (or epoch seconds) as ISO 8601 in UTC, to the second: V(2026-01-31T06:30:00Z)."""
     if not isinstance(time, datetime.datetime):
-        time = datetime.datetime.fromtimestamp(time, datetime.timezone.utc)
-    return time.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        time = datetime.datetime.fromtimestamp(time, datetime.UTC)
+    return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def words(seconds: float) -> str:

@@ -26,7 +26,7 @@ def test_duration_refuses(text):
 
 
 def test_moment_takes_offsets_and_assumes_utc():
-    utc = datetime.datetime(2026, 1, 31, 6, 30, tzinfo=datetime.timezone.utc)
+    utc = datetime.datetime(2026, 1, 31, 6, 30, tzinfo=datetime.UTC)
     assert timing.moment("2026-01-31T06:30:00Z") == utc
     assert timing.moment("2026-01-31T07:30:00+01:00") == utc
     assert timing.moment("2026-01-31 06:30") == utc
