@@ -1,0 +1,51 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The load of a pool as a whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+from ..errors import NotEnoughHistory
+from ..libraries import numpy as np
+from ..series import Series, SeriesKey
+
+
+def pool_demand(series: Series, pool: str, metric: str) -> Series:
+    """The demand of one pool, as one row.
+
+    It is the pool's own series where the history holds one, else the sum of its servers' over those that report: a
+    standby asleep reports nothing and carries nothing. A step in which none reports is NaN.
+
+    :returns: a :class:`Series` of shape (1, time) whose key has no server.
+    :raises NotEnoughHistory: where there is no series of the pool at all.
+    """
+    own = series.select(pool=pool, metric=metric, servers=(None,))
+    if own.keys:
+        return own
+    servers = series.select(pool=pool, metric=metric)
+    if not servers.keys:
+        raise NotEnoughHistory(
+            f"the history holds no {metric!r} of pool {pool!r}",
+            option=f"pools.{pool}.load.metric",
+            remedy="Collect it first, or name a metric that the history holds",
+        )
+    total = np.where(np.isnan(servers.values).all(axis=0), np.nan, np.nansum(servers.values, axis=0))
+    return dataclasses.replace(servers, keys=(SeriesKey(pool, None, metric),), values=total[None, :])
+
+
+def server_loads(series: Series, pool: str, metric: str, window_seconds: float) -> dict[str, float]:
+    """The mean load of each server of a pool over the newest part of its history, in load units.
+
+    :param window_seconds: How far back to look.
+    :returns: the mean by server; servers without a sample in the window are absent.
+    """
+    servers = series.select(pool=pool, metric=metric)
+    columns = max(1, round(window_seconds / series.step_seconds))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # The mean of a row of NaN is NaN, which is meant.
+        means = np.nanmean(servers.values[:, -columns:], axis=1) if servers.keys else []
+    return {key.server: float(mean) for key, mean in zip(servers.keys, means) if key.server and mean == mean}

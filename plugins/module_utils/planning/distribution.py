@@ -1,0 +1,113 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reading a demand forecast: the level that a probability asks for, and the probability that a level is exceeded.
+
+Between the quantiles a forecast gives, both read off a straight line over the normal score of the probability, which
+bends like the tail does; beyond the outermost they hold the last value, so an answer never claims more certainty than
+the forecast gave.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import statistics
+import typing as t
+
+from .. import timing
+from ..errors import InvalidOption
+from ..libraries import numpy as np
+
+if t.TYPE_CHECKING:
+    import numpy
+
+_NORMAL = statistics.NormalDist()
+
+
+@dataclasses.dataclass(frozen=True)
+class DemandForecast:
+    """The demand of one pool ahead.
+
+    :param pool: The pool's name.
+    :param levels: Probabilities, ascending, shape (levels,).
+    :param quantiles: Demand in load units, shape (steps, levels), not falling along levels.
+    :param start: UTC stamp of the first step; a step stamped *t* ends at *t*.
+    :param step_seconds: Length of a step.
+    """
+
+    pool: str
+    levels: numpy.ndarray
+    quantiles: numpy.ndarray
+    start: datetime.datetime
+    step_seconds: int
+
+    @classmethod
+    def from_item(cls, item: dict[str, t.Any], option: str = "forecasts") -> DemandForecast:
+        """One item of the result of the module M(lowtide.fleet.forecast).
+
+        :raises InvalidOption: when the item is not such a result.
+        """
+        try:
+            pairs = sorted((float(level), values) for level, values in item["quantiles"].items())
+            levels = np.array([level for level, _values in pairs], dtype=float)
+            quantiles = np.array([values for _level, values in pairs], dtype=float).T
+            forecast = cls(item["pool"], levels, quantiles, timing.moment(item["start"]), int(item["step_seconds"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise InvalidOption(
+                f"this is not a forecast ({exc!r})", option=option, remedy="Give what the module forecast returned"
+            ) from exc
+        if quantiles.ndim != 2 or not quantiles.size or not np.isfinite(quantiles).all() or (levels <= 0).any() or (levels >= 1).any():
+            raise InvalidOption(
+                f"the forecast of pool {forecast.pool!r} is empty or not finite",
+                option=option,
+                remedy="Make it anew with the module forecast",
+            )
+        return forecast
+
+    @property
+    def steps(self) -> int:
+        """How many steps ahead it reaches."""
+        return int(self.quantiles.shape[0])
+
+    @property
+    def end(self) -> datetime.datetime:
+        """UTC stamp of the last step."""
+        return self.start + datetime.timedelta(seconds=self.step_seconds * (self.steps - 1))
+
+    def begin_of(self, step: int) -> datetime.datetime:
+        """When a step begins (its stamp is when it ends)."""
+        return self.start + datetime.timedelta(seconds=self.step_seconds * (step - 1))
+
+    def step_at(self, time: datetime.datetime) -> int:
+        """The step that holds a moment; the first one for a moment before it."""
+        return max(0, -int((self.start - time).total_seconds() // self.step_seconds))
+
+    def level(self, probability: float) -> numpy.ndarray:
+        """Demand that is not exceeded with a probability, in load units, shape (steps,)."""
+        scores = np.array([_NORMAL.inv_cdf(level) for level in self.levels])
+        score = np.clip(_NORMAL.inv_cdf(probability), scores[0], scores[-1])
+        right = int(np.clip(np.searchsorted(scores, score), 1, max(1, len(scores) - 1)))
+        if len(scores) == 1:
+            return self.quantiles[:, 0]
+        share = (score - scores[right - 1]) / (scores[right] - scores[right - 1])
+        return self.quantiles[:, right - 1] * (1 - share) + self.quantiles[:, right] * share
+
+    def exceedance(self, capacity: numpy.ndarray | float) -> numpy.ndarray:
+        """Probability, per step, that demand exceeds a capacity in load units, shape (steps,).
+
+        :param capacity: One number, or shape (steps,).
+        """
+        scores = np.array([_NORMAL.inv_cdf(level) for level in self.levels])
+        capacity = np.broadcast_to(np.asarray(capacity, dtype=float), (self.steps,))
+        right = np.clip((self.quantiles < capacity[:, None]).sum(axis=1), 1, max(1, len(scores) - 1))
+        if len(scores) == 1:
+            return np.where(self.quantiles[:, 0] > capacity, 1.0, 1 - self.levels[0])
+        rows = np.arange(self.steps)
+        low, high = self.quantiles[rows, right - 1], self.quantiles[rows, right]
+        span = np.where(high > low, high - low, 1.0)
+        share = np.clip((capacity - low) / span, 0.0, 1.0)
+        score = scores[right - 1] * (1 - share) + scores[right] * share
+        exceed = 1 - np.array([_NORMAL.cdf(value) for value in score])
+        return np.where(capacity < self.quantiles[:, 0], 1.0, exceed)
