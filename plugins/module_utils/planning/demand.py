@@ -48,4 +48,6 @@ def server_loads(series: Series, pool: str, metric: str, window_seconds: float) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # The mean of a row of NaN is NaN, which is meant.
         means = np.nanmean(servers.values[:, -columns:], axis=1) if servers.keys else []
-    return {key.server: float(mean) for key, mean in zip(servers.keys, means) if key.server and mean == mean}
+    return {
+        key.server: float(mean) for key, mean in zip(servers.keys, means, strict=True) if key.server and mean == mean
+    }

@@ -58,7 +58,13 @@ class DemandForecast:
             raise InvalidOption(
                 f"this is not a forecast ({exc!r})", option=option, remedy="Give what the module forecast returned"
             ) from exc
-        if quantiles.ndim != 2 or not quantiles.size or not np.isfinite(quantiles).all() or (levels <= 0).any() or (levels >= 1).any():
+        if (
+            quantiles.ndim != 2
+            or not quantiles.size
+            or not np.isfinite(quantiles).all()
+            or (levels <= 0).any()
+            or (levels >= 1).any()
+        ):
             raise InvalidOption(
                 f"the forecast of pool {forecast.pool!r} is empty or not finite",
                 option=option,
