@@ -1,0 +1,117 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: forecast
+short_description: The load of pools and servers ahead, with quantiles
+version_added: 0.1.0
+author: "The Lowtide authors (@lowtide)"
+description:
+  - What the module M(lowtide.fleet.forecast) answers, where a playbook or a template wants it as a value.
+options:
+  _terms:
+    description: Names of the pools to look at. All of O(pools) when there is none.
+    type: list
+    elements: str
+  history:
+    description: Where the series of the pools are kept, as in the module M(lowtide.fleet.forecast).
+    type: dict
+    required: true
+    vars:
+      - name: lowtide_history
+  pools:
+    description: The pools, by name, as in the module M(lowtide.fleet.forecast).
+    type: dict
+    required: true
+    vars:
+      - name: lowtide_pools
+  now:
+    description: The moment to decide for, ISO 8601; UTC unless it has an offset. The present when unset.
+    type: str
+    vars:
+      - name: lowtide_now
+  horizon:
+    description: How far to look ahead.
+    type: str
+    default: 24h
+  step:
+    description: The spacing of the forecast, and of the samples it reads.
+    type: str
+    default: 5m
+  quantiles:
+    description:
+      - The quantiles wanted, between 0 and 1. The median, V(0.5), is always among them.
+    type: list
+    elements: float
+    default: [0.5, 0.9, 0.99]
+  model:
+    description:
+      - V(auto) is the default and the most accurate.
+      - V(seasonal_naive) repeats the day or the week before.
+      - V(arima) is an ARIMA with Fourier terms for the day. It needs statsmodels and seconds for each series.
+    type: str
+    choices: [arima, auto, seasonal_naive]
+    default: auto
+  per_server:
+    description: Whether to forecast each server too.
+    type: bool
+    default: false
+  history_window:
+    description: How far to look back.
+    type: str
+    default: 30d
+  seed:
+    description: Of everything random. The same question with the same seed and O(now) has the same answer.
+    type: int
+    default: 0
+requirements:
+  - numpy >= 1.26
+  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - statsmodels >= 0.14 (with O(model=arima))
+seealso:
+  - module: lowtide.fleet.forecast
+"""
+
+EXAMPLES = r"""
+- name: The median at the peak of the next six hours
+  ansible.builtin.debug:
+    msg: "{{ (lookup('lowtide.fleet.forecast', 'web', horizon='6h') | first).quantiles['0.5'] | max }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: The forecasts, as RV(lowtide.fleet.forecast#module:forecasts) of the module.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import LowtideError
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import forecast
+
+display = Display()
+
+
+class LookupModule(LookupBase):
+    """Calls the operation of the module, with the variables the module's options are usually set from."""
+
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[dict]:
+        """The forecasts of the pools named."""
+        self.set_options(var_options=variables, direct=kwargs)
+        given = {name: value for name, value in self.get_options().items() if name != "_terms"}
+        try:
+            params = options.checked({**given, "pool": list(terms)}, forecast.SPEC, "forecast")
+            result = face.plain(forecast.forecast(params, check_mode=False))
+        except LowtideError as exc:
+            raise AnsibleLookupError(str(exc)) from exc
+        for warning in result["warnings"]:
+            display.warning(warning)
+        return [result["forecasts"]]

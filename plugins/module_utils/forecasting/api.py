@@ -1,0 +1,138 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way into forecasting: check what is asked, ask the model, tell how good its answer is."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+from ..errors import InvalidOption
+from ..libraries import numpy as np
+from . import scores, seasonal_naive
+from .models import MODELS
+from .problem import DAY, Prediction, Problem
+
+if t.TYPE_CHECKING:
+    import numpy
+
+
+@dataclasses.dataclass(frozen=True)
+class Forecast:
+    """What will be, and how far to trust it.
+
+    :param quantiles: float64, shape (series, horizon, levels), rising along the last axis. All NaN for a series
+        without any sample.
+    :param levels: The quantiles, rising.
+    :param model: For each series the model, or models, that carried weight; empty where there is no answer.
+    :param backtest: For each series ``mase``, ``wql``, ``wape`` (mean absolute error relative to the mean), the same
+        with V(seasonal_naive_) before, ``coverage`` by level (V({"0.9": 0.91})), ``windows`` and the
+        ``days`` they cover; a figure that the
+        history can't tell is None.
+    :param warnings: For each series what its reader must know.
+    """
+
+    quantiles: numpy.ndarray
+    levels: tuple[float, ...]
+    model: list[str]
+    backtest: list[dict[str, t.Any]]
+    warnings: list[list[str]]
+
+
+def forecast(
+    values: numpy.ndarray,
+    *,
+    step_seconds: int,
+    horizon: int,
+    quantiles: t.Sequence[float] = (0.5, 0.9, 0.99),
+    end: datetime.datetime | None = None,
+    model: str = "auto",
+    time_zone: str = "UTC",
+    events: t.Any = None,
+    seed: int = 0,
+) -> Forecast:
+    """Carry many series on.
+
+    :param values: Shape (series, time) on one regular grid; NaN = missing; the last column is the newest sample.
+    :param step_seconds: The grid's spacing in seconds.
+    :param horizon: How many steps ahead.
+    :param quantiles: Levels wanted, in (0, 1), in any order; the result has them rising.
+    :param end: UTC stamp of the last column. Without it, time of day is unknown to calendars.
+    :param model: A name from :data:`.models.MODELS`.
+    :param time_zone: IANA name of the zone whose days and weeks the series follow.
+    :param seed: Of everything random; the same call gives the same bytes.
+    :raises InvalidOption: when the question itself makes no sense. A series that is bad never raises: it gets a wide
+        answer or none, and a warning.
+    """
+    levels = _levels(quantiles)
+    if model not in MODELS:
+        raise InvalidOption(
+            f"there is no model {model!r}", option="model", remedy=f"The models are {', '.join(sorted(MODELS))}"
+        )
+    if horizon < 1:
+        raise InvalidOption(f"{horizon} steps ahead is not ahead", option="horizon", remedy="Give at least one step")
+    values = np.array(values, dtype=np.float64, ndmin=2)
+    warnings: list[list[str]] = [[] for row in values]
+    infinite = np.isinf(values)
+    for row in np.flatnonzero(infinite.any(axis=1)):
+        warnings[row].append(f"{int(infinite[row].sum())} samples are infinite: taken as missing")
+    values[infinite] = np.nan
+    known = np.isfinite(values).any(axis=1) if values.shape[1] else np.zeros(len(values), dtype=bool)
+    for row in np.flatnonzero(~known):
+        warnings[row].append("no sample at all: there is no answer")
+    result = np.full((len(values), horizon, len(levels)), np.nan)
+    names = [""] * len(values)
+    figures: list[dict[str, t.Any]] = [_no_backtest() for row in values]
+    rows = np.flatnonzero(known)
+    if len(rows):
+        problem = Problem(values[rows], int(step_seconds), int(horizon), levels, end, time_zone, seed)
+        answer = MODELS[model](problem)
+        result[rows] = np.sort(answer.quantiles, axis=2)
+        for row, name, notes, told in zip(rows, answer.names, answer.warnings, _figures(problem, answer), strict=True):
+            names[row] = name
+            figures[row] = told
+            warnings[row].extend(notes)
+    return Forecast(result, levels, names, figures, warnings)
+
+
+def _levels(quantiles: t.Sequence[float]) -> tuple[float, ...]:
+    """The levels, checked, rising and each once."""
+    levels = tuple(sorted({float(level) for level in quantiles}))
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise InvalidOption(
+            f"{list(quantiles)} are not quantile levels", option="quantiles", remedy="Give numbers between 0 and 1"
+        )
+    return levels
+
+
+def _no_backtest() -> dict[str, t.Any]:
+    names = ("mase", "wql", "wape")
+    return {
+        **{head + name: None for head in ("", "seasonal_naive_") for name in names},
+        "coverage": {},
+        "windows": 0,
+        "days": 0.0,
+    }
+
+
+def _figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
+    """The backtest of each series beside that of daily seasonal naive."""
+    if answer.backtest is None:
+        return [_no_backtest() for row in problem.values]
+    scale = scores.seasonal_error(problem.values, problem.day)
+    ours = scores.summary(answer.backtest, problem.levels, scale)
+    peer = seasonal_naive.daily(problem).backtest
+    theirs = scores.summary(peer, problem.levels, scale)
+    starts, length = answer.backtest.origins, problem.values.shape[1]
+    tested = {"windows": len(starts), "days": float((length - starts[0]) * problem.step_seconds / DAY)}
+    return [
+        {
+            **one,
+            **{f"seasonal_naive_{name}": other[name] for name in ("mase", "wql", "wape")},
+            **tested,
+        }
+        for one, other in zip(ours, theirs, strict=True)
+    ]

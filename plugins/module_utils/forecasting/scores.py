@@ -1,0 +1,82 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How good a forecast was.
+
+MASE: Hyndman and Koehler, *Another look at measures of forecast accuracy*, International Journal of Forecasting 22
+(2006). Weighted quantile loss: Park et al., *Learning quantile functions without quantile crossing for distribution-
+free time series forecasting*, AISTATS 2022, and the GIFT-Eval benchmark (Aksu et al., 2024).
+"""
+
+from __future__ import annotations
+
+import math
+import typing as t
+
+from ..libraries import numpy as np
+
+if t.TYPE_CHECKING:
+    import numpy
+
+    from .problem import Backtest
+
+
+def seasonal_error(values: numpy.ndarray, season: int) -> numpy.ndarray:
+    """Mean absolute difference between a sample and the one a season before, shape (series,).
+
+    The season is shortened to one step where the history does not hold two seasons; NaN where nothing can be compared.
+    """
+    if values.shape[1] <= season:
+        season = 1
+    return _mean(np.abs(values[:, season:] - values[:, :-season]), axis=1)
+
+
+def quantile_loss(actual: numpy.ndarray, quantiles: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
+    """Twice the pinball loss of each quantile; shape of *quantiles*, (..., levels)."""
+    difference = actual[..., None] - quantiles
+    level = np.asarray(levels)
+    return 2.0 * np.maximum(level * difference, (level - 1.0) * difference)
+
+
+def summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray) -> list[dict[str, t.Any]]:
+    """For each series ``mase``, ``wql``, ``wape`` and ``coverage`` by quantile level; None where it can't be told.
+
+    :param scale: What MASE divides by, shape (series,): the :func:`seasonal_error` of the history.
+    """
+    actual = backtest.actual
+    error = _mean(np.abs(actual - backtest.median), axis=(1, 2))
+    size = _mean(np.abs(actual), axis=(1, 2))
+    loss = _mean(quantile_loss(actual, backtest.quantiles, levels), axis=(1, 2)).mean(axis=1)
+    below = np.where(np.isnan(actual)[..., None], np.nan, actual[..., None] <= backtest.quantiles)
+    coverage = _mean(below, axis=(1, 2))
+    return [
+        {
+            "mase": _ratio(error[row], scale[row]),
+            "wql": _ratio(loss[row], size[row]),
+            "wape": _ratio(error[row], size[row]),
+            "coverage": {
+                str(float(level)): float(share)
+                for level, share in zip(levels, coverage[row], strict=True)
+                if math.isfinite(share)
+            },
+        }
+        for row in range(len(actual))
+    ]
+
+
+def _ratio(value: float, scale: float) -> float | None:
+    """The ratio as a plain number; 0 for 0 of 0; None where it has no finite value."""
+    if value == 0:
+        return 0.0
+    if not (math.isfinite(value) and math.isfinite(scale)) or scale <= 0:
+        return None
+    return float(value / scale)
+
+
+def _mean(values: numpy.ndarray, axis: int | tuple[int, ...]) -> numpy.ndarray:
+    """The mean of what is not missing; NaN, without a warning, where all is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,215 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operation behind the module and the lookup ``forecast``."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+from .. import history as histories
+from .. import options, timing
+from ..errors import InvalidOption, NotEnoughHistory
+from ..forecasting import Forecast
+from ..forecasting import forecast as carry_on
+from ..forecasting.models import MODELS
+from ..libraries import numpy as np
+from ..planning.demand import pool_demand
+from ..series import Series, SeriesKey
+
+if t.TYPE_CHECKING:
+    import numpy
+
+SPEC: options.ArgumentSpec = dict(
+    options.COMMON,
+    horizon=dict(type="str", default="24h"),
+    step=dict(type="str", default="5m"),
+    quantiles=dict(type="list", elements="float", default=[0.5, 0.9, 0.99]),
+    model=dict(type="str", choices=sorted(MODELS), default="auto"),
+    per_server=dict(type="bool", default=False),
+    history_window=dict(type="str", default="30d"),
+    seed=dict(type="int", default=0),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The options of a forecast, as the code counts them."""
+
+    now: datetime.datetime
+    step_seconds: int
+    horizon: int
+    quantiles: tuple[float, ...]
+    model: str
+    per_server: bool
+    window_seconds: int
+    seed: int
+
+
+def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    """The load of the pools ahead.
+
+    :returns: ``forecasts``, a list of items by pool and, when asked, server; ``words``, a sentence each; ``warnings``.
+    """
+    asked = _asked(params)
+    pools = options.pools(params["pools"], params["pool"])
+    demands = [read(params["history"], {name: pool}, asked) for name, pool in pools.items()]
+    items = []
+    for pool, series in zip(pools.values(), demands, strict=True):
+        items.extend(for_series(series, pool, asked))
+    return {
+        "changed": False,
+        "forecasts": items,
+        "words": [item["words"] for item in items],
+        "warnings": [f"{label(item)}: {warning}" for item in items for warning in item["warnings"]],
+    }
+
+
+def _asked(params: dict[str, t.Any]) -> Asked:
+    now = timing.moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
+    step = _whole(timing.duration(params["step"], "step"), "step")
+    horizon = timing.duration(params["horizon"], "horizon") / step
+    if horizon < 1:
+        raise InvalidOption(
+            f"{params['horizon']} is shorter than one step of {params['step']}",
+            option="horizon",
+            remedy="Look at least one step ahead",
+        )
+    window = _whole(timing.duration(params["history_window"], "history_window"), "history_window")
+    if window < step:
+        raise InvalidOption(
+            f"{params['history_window']} is shorter than one step of {params['step']}",
+            option="history_window",
+            remedy="Look back some days",
+        )
+    levels = tuple(params["quantiles"])
+    if not levels or not all(0 < level < 1 for level in levels):
+        raise InvalidOption(
+            f"{list(levels)} are not quantile levels", option="quantiles", remedy="Give numbers between 0 and 1"
+        )
+    levels = tuple(sorted({0.5, *levels}))
+    return Asked(now, step, round(horizon), levels, params["model"], params["per_server"], window, params["seed"])
+
+
+def _whole(seconds: float, option: str) -> int:
+    if seconds < 1 or seconds != round(seconds):
+        raise InvalidOption(
+            f"{seconds:g} seconds is not a positive whole number of seconds", option=option, remedy="Write 5m or 30s"
+        )
+    return round(seconds)
+
+
+def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: Asked) -> Series:
+    """The series of one pool: its demand in the first row, then its servers' when they are asked for.
+
+    :raises NotEnoughHistory: naming the pool, when its demand has no sample.
+    """
+    ((name, pool),) = pools.items()
+    metric = pool["load"]["metric"]
+    end = datetime.datetime.fromtimestamp(
+        int(asked.now.timestamp()) // asked.step_seconds * asked.step_seconds, datetime.UTC
+    )
+    start = end - datetime.timedelta(seconds=asked.window_seconds - asked.step_seconds)
+    with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
+        series = store.read(
+            metric=metric, pools={name: pool["servers"]}, start=start, end=end, step_seconds=asked.step_seconds
+        )
+    demand = pool_demand(series, name, metric)
+    if np.isnan(demand.values).all():
+        raise NotEnoughHistory(
+            f"the history has no sample of {metric} of pool {name!r} from {timing.iso(start)} to {timing.iso(end)}",
+            option=f"pools.{name}.load.metric",
+            remedy="Collect it first, or correct the metric or the time",
+        )
+    if not asked.per_server:
+        return demand
+    servers = series.select(pool=name, metric=metric, servers=pool["servers"])
+    return dataclasses.replace(
+        demand, keys=demand.keys + servers.keys, values=np.concatenate([demand.values, servers.values])
+    )
+
+
+def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
+    """The items of the result, one for each row that has a sample."""
+    answer = carry_on(
+        series.values,
+        step_seconds=series.step_seconds,
+        horizon=asked.horizon,
+        quantiles=asked.quantiles,
+        end=series.end,
+        model=asked.model,
+        time_zone=pool["calendar"]["time_zone"],
+        seed=asked.seed,
+    )
+    known = (~np.isnan(series.values)).any(axis=1)
+    return [
+        _item(key, series, answer, row, asked, pool["load"]["unit"] or "")
+        for row, key in enumerate(series.keys)
+        if known[row]
+    ]
+
+
+def _item(key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Asked, unit: str) -> dict[str, t.Any]:
+    wanted = answer.levels if key.server is None else (0.5,)
+    quantiles = {
+        str(level): answer.quantiles[row, :, answer.levels.index(level)].astype(float).tolist() for level in wanted
+    }
+    first = series.end + datetime.timedelta(seconds=series.step_seconds)
+    item = {
+        "pool": key.pool,
+        "server": key.server,
+        "metric": key.metric,
+        "step_seconds": series.step_seconds,
+        "start": timing.iso(first),
+        "quantiles": quantiles,
+        "model": answer.model[row],
+        "samples": int(np.isfinite(series.values[row]).sum()),
+        "missing": int(series.missing[row]),
+        "backtest": answer.backtest[row],
+        "warnings": answer.warnings[row],
+    }
+    item["words"] = words(item, newest=_newest(series.values[row]), unit=unit)
+    return item
+
+
+def _newest(values: numpy.ndarray) -> float:
+    return float(values[np.flatnonzero(np.isfinite(values))[-1]])
+
+
+def label(item: dict[str, t.Any]) -> str:
+    """What the item is about, as a person says it."""
+    return f"{item['metric']} of {item['server'] or item['pool']}"
+
+
+def words(item: dict[str, t.Any], *, newest: float, unit: str) -> str:
+    """One sentence for the person on call: now, the peak ahead, and how far to trust it."""
+    median = item["quantiles"]["0.5"]
+    peak = max(range(len(median)), key=median.__getitem__)
+    first = timing.moment(item["start"])
+    time = first + datetime.timedelta(seconds=item["step_seconds"] * peak)
+    far = item["step_seconds"] * len(median) > 86400
+    text = f"{label(item)}: {_number(newest)}{unit} now, {_number(median[peak])}{unit} at the peak at "
+    text += time.strftime("%Y-%m-%d %H:%MZ" if far else "%H:%MZ")
+    highest = max(item["quantiles"], key=float)
+    if float(highest) > 0.5:
+        text += f" ({float(highest) * 100:g} %: {_number(item['quantiles'][highest][peak])}{unit})"
+    return text + "; " + _trust(item)
+
+
+def _trust(item: dict[str, t.Any]) -> str:
+    backtest = item["backtest"]
+    ours, peer = backtest["wape"], backtest["seasonal_naive_wape"]
+    if ours is None or peer is None:
+        return "the history is too short to tell how far off it will be."
+    days = timing.words(backtest["days"] * 86400)
+    return f"off by {ours:.0%} on average over the last {days}, seasonal naive by {peer:.0%}.".replace("%", " %")
+
+
+def _number(value: float) -> str:
+    """Three significant digits, whole numbers whole: V(0.0123), V(4.57), V(812), V(23510)."""
+    if value == 0:
+        return "0"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

@@ -1,0 +1,203 @@
+#!/usr/bin/python
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: forecast
+short_description: The load of pools and servers ahead, with quantiles
+version_added: 0.1.0
+author:
+  - "The Lowtide authors (@lowtide)"
+description:
+  - Reads what pools carried from the history and says what they will carry, as quantiles, how good such forecasts were
+    before, and what repeating the day before would have been worth.
+  - A series that is short, constant, gappy or absurd gets a wide answer and a warning, and doesn't disturb the others.
+    A pool without a single sample is an error that names it.
+options:
+  horizon:
+    description: How far to look ahead.
+    type: str
+    default: 24h
+  step:
+    description: The spacing of the forecast, and of the samples it reads.
+    type: str
+    default: 5m
+  quantiles:
+    description:
+      - The quantiles wanted, between 0 and 1. The median, V(0.5), is always among them.
+    type: list
+    elements: float
+    default: [0.5, 0.9, 0.99]
+  model:
+    description:
+      - V(auto) is the default and the most accurate.
+      - V(seasonal_naive) repeats the day or the week before.
+      - V(arima) is an ARIMA with Fourier terms for the day. It needs statsmodels and seconds for each series.
+    type: str
+    choices: [arima, auto, seasonal_naive]
+    default: auto
+  per_server:
+    description: Whether to forecast each server too.
+    type: bool
+    default: false
+  history_window:
+    description: How far to look back.
+    type: str
+    default: 30d
+  seed:
+    description: Of everything random. The same question with the same seed and O(now) has the same answer.
+    type: int
+    default: 0
+requirements:
+  - numpy >= 1.26
+  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - statsmodels >= 0.14 (with O(model=arima))
+extends_documentation_fragment:
+  - lowtide.fleet.pools
+  - lowtide.fleet.attributes
+  - lowtide.fleet.attributes.reads
+seealso:
+  - plugin: lowtide.fleet.forecast
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: What the web servers will carry in the next day
+  lowtide.fleet.forecast:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    pool: [web]
+  register: ahead
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ ahead.words }}"
+
+- name: Every server over the next two hours, as it was seen at six that morning
+  lowtide.fleet.forecast:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    per_server: true
+    horizon: 2h
+    now: "2026-01-31T06:00:00Z"
+"""
+
+RETURN = r"""
+forecasts:
+  description:
+    - One for each pool, in the order of O(pools), each followed by those of its servers with O(per_server=true).
+    - Servers without a sample in O(history_window) have none.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    pool:
+      description: The pool.
+      type: str
+      returned: always
+    server:
+      description: The server, or none for the pool as a whole.
+      type: str
+      returned: always
+    metric:
+      description: What is forecast, the pool's C(load.metric).
+      type: str
+      returned: always
+    step_seconds:
+      description: The spacing of the values, in seconds.
+      type: int
+      returned: always
+    start:
+      description: When the first step ahead ends, ISO 8601 in UTC; a value describes the step that ends at its time.
+      type: str
+      returned: always
+    quantiles:
+      description:
+        - Values ahead by quantile, in load units, one list for each of O(quantiles). V(0.5), the median, is always
+          there; it is all there is for a server.
+      type: dict
+      returned: always
+    model:
+      description: The model, or models, that carried weight.
+      type: str
+      returned: always
+    samples:
+      description: Samples it is based on.
+      type: int
+      returned: always
+    missing:
+      description: Samples missing in O(history_window).
+      type: int
+      returned: always
+    backtest:
+      description:
+        - How good forecasts made the same way at earlier moments were. A figure the history can't tell is none.
+      type: dict
+      returned: always
+      contains:
+        mase:
+          description: Mean absolute error, relative to that of repeating the day before, within the history.
+          type: float
+          returned: always
+        wql:
+          description: Quantile loss over O(quantiles), relative to the mean load.
+          type: float
+          returned: always
+        wape:
+          description: Mean absolute error, relative to the mean load.
+          type: float
+          returned: always
+        seasonal_naive_mase:
+          description: The same figure of the model that repeats the day before.
+          type: float
+          returned: always
+        seasonal_naive_wql:
+          description: The same figure of the model that repeats the day before.
+          type: float
+          returned: always
+        seasonal_naive_wape:
+          description: The same figure of the model that repeats the day before.
+          type: float
+          returned: always
+        coverage:
+          description: By quantile, the share of values that were at or below it. An honest V(0.9) has V(0.9).
+          type: dict
+          returned: always
+        windows:
+          description: How many earlier moments were tested.
+          type: int
+          returned: always
+        days:
+          description: How many days the tested moments cover.
+          type: float
+          returned: always
+    warnings:
+      description: What the reader of this forecast must know.
+      type: list
+      elements: str
+      returned: always
+    words:
+      description: The forecast in a sentence, for the person on call.
+      type: str
+      returned: always
+words:
+  description: The sentence of each forecast.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible_collections.lowtide.fleet.plugins.module_utils import face
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import forecast
+
+
+def main() -> None:
+    """Run the module."""
+    face.run(forecast.forecast, forecast.SPEC)
+
+
+if __name__ == "__main__":
+    main()
