@@ -54,7 +54,7 @@ def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
 
     :returns: ``forecasts``, a list of items by pool and, when asked, server; ``words``, a sentence each; ``warnings``.
     """
-    asked = _asked(params)
+    asked = asked_for(params)
     pools = options.pools(params["pools"], params["pool"])
     demands = [read(params["history"], {name: pool}, asked) for name, pool in pools.items()]
     items = []
@@ -68,7 +68,11 @@ def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     }
 
 
-def _asked(params: dict[str, t.Any]) -> Asked:
+def asked_for(params: dict[str, t.Any]) -> Asked:
+    """The options of a forecast, checked.
+
+    :raises InvalidOption: naming the option that is wrong.
+    """
     now = timing.moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
     step = _whole(timing.duration(params["step"], "step"), "step")
     horizon = timing.duration(params["horizon"], "horizon") / step
