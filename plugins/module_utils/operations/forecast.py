@@ -117,9 +117,11 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
         int(asked.now.timestamp()) // asked.step_seconds * asked.step_seconds, datetime.UTC
     )
     start = end - datetime.timedelta(seconds=asked.window_seconds - asked.step_seconds)
+    # A standby that was awake carried part of the demand.
+    carriers = pool["servers"] + (pool["standby"]["servers"] if pool["standby"] else [])
     with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
         series = store.read(
-            metric=metric, pools={name: pool["servers"]}, start=start, end=end, step_seconds=asked.step_seconds
+            metric=metric, pools={name: carriers}, start=start, end=end, step_seconds=asked.step_seconds
         )
     demand = pool_demand(series, name, metric)
     if np.isnan(demand.values).all():

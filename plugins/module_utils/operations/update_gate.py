@@ -1,0 +1,101 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operation behind the action ``update_gate``."""
+
+from __future__ import annotations
+
+import datetime
+import time
+import typing as t
+
+from .. import options, timing
+from ..errors import LowtideError
+from ..planning import gate
+from . import balancer_pool, outlook, update_plan
+
+SPEC: options.ArgumentSpec = dict(
+    options.COMMON,
+    **outlook.SPEC,
+    plan=dict(type="raw", required=True),
+    max_failures=dict(type="int", default=0),
+    timeout=dict(type="str", default="10m"),
+    interval=dict(type="str", default="15s"),
+)
+
+
+class Stopped(LowtideError):
+    """The next batch must not go."""
+
+
+def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) -> dict[str, t.Any]:
+    """Let the next batch go, wait until it may, or stop the run.
+
+    :param run: Where the play stands.
+    :returns: ``decision``, ``batch`` (its number in the plan), ``batches``, ``waited_seconds``, ``words``.
+    :raises Stopped: when it must not go, or could not within the timeout; not in check mode, which only says so.
+    """
+    plan = update_plan.load(params["plan"])
+    timeout = timing.duration(params["timeout"], "timeout")
+    interval = max(1.0, timing.duration(params["interval"], "interval"))
+    began = time.monotonic()
+    while True:
+        verdict, warnings = _look(params, plan, run)
+        waited = time.monotonic() - began
+        if verdict.decision != "wait" or check_mode or waited + interval > timeout:
+            break
+        time.sleep(interval)
+    number = _batch_number(plan, run)
+    if verdict.decision != "go" and not check_mode:
+        waiting = f" after waiting {timing.words(waited)}" if verdict.decision == "wait" else ""
+        raise Stopped(
+            f"batch {number} of {len(plan['batches'])} does not go{waiting}: {'; '.join(verdict.reasons)}",
+            remedy="What was updated is back in service, and what was not is untouched; plan anew when the cause is gone",
+        )
+    return {
+        "changed": False,
+        "decision": verdict.decision,
+        "batch": number,
+        "batches": len(plan["batches"]),
+        "waited_seconds": round(waited, 1),
+        "words": [
+            f"batch {number} of {len(plan['batches'])} ({', '.join(run.batch)}): {verdict.decision}",
+            *verdict.reasons,
+        ],
+        "warnings": warnings,
+    }
+
+
+def _look(params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> tuple[gate.Verdict, list[str]]:
+    """The verdict of this moment."""
+    seen = outlook.outlook({**params, "pool": plan["pools"]}, lambda pool: 1 - pool["update"]["risk"])
+    verdict = gate.judge(
+        plan,
+        run,
+        seen.pools,
+        seen.forecasts,
+        now=seen.now if params["now"] else datetime.datetime.now(datetime.UTC),
+        demand=seen.demand,
+        serving={name: _serving(pool, plan, run) for name, pool in seen.pools.items()},
+        max_failures=params["max_failures"],
+    )
+    return verdict, seen.warnings
+
+
+def _serving(pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> list[str]:
+    """Servers that carry load: those the balancer says are ready and up, or, without one, those the run has not lost."""
+    if pool["balancer"]:
+        seen = balancer_pool.balancer_pool(balancer_pool.reading(pool["balancer"]), check_mode=True)
+        return [name for name, member in seen["members"].items() if member["up"] and member["state"] == "ready"]
+    lost = set(run.hosts) - set(run.remaining)
+    woken = plan["standbys"]["activate"]
+    return [name for name in pool["servers"] if name not in lost] + [
+        name for name in (pool["standby"]["servers"] if pool["standby"] else []) if name in woken
+    ]
+
+
+def _batch_number(plan: dict[str, t.Any], run: gate.Run) -> int:
+    """The number of the first batch of the plan that holds a host of this one."""
+    numbers = [batch["number"] for batch in plan["batches"] if set(batch["hosts"]) & set(run.batch)]
+    return min(numbers, default=0)

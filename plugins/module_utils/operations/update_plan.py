@@ -1,0 +1,106 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operation behind the module ``update_plan`` and the lookups over it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pathlib
+import typing as t
+
+from .. import options, timing
+from ..errors import InvalidOption
+from ..planning import updates
+from . import outlook
+
+SPEC: options.ArgumentSpec = dict(
+    options.COMMON,
+    **outlook.SPEC,
+    deadline=dict(type="str"),
+    awake=dict(type="list", elements="str", default=[]),
+    use_standbys=dict(type="bool", default=True),
+)
+
+
+def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    """When to update which servers, in which batches, with which standbys awake.
+
+    :returns: ``plan``, a plain dict; ``forecasts`` it was made from; ``words``; ``warnings``.
+    """
+    seen = outlook.outlook(params, lambda pool: 1 - pool["update"]["risk"])
+    ends = min(forecast.end for forecast in seen.forecasts.values())
+    deadline = deadline_at(params["deadline"], seen.now) if params["deadline"] else ends
+    if deadline <= seen.now:
+        raise InvalidOption(
+            f"{timing.iso(deadline)} is not after {timing.iso(seen.now)}",
+            option="deadline",
+            remedy="Give a later one, or a duration like 6h",
+        )
+    awake = outlook.standbys(params["awake"], seen.pools, "awake")
+    plan = updates.plan(
+        seen.pools,
+        seen.forecasts,
+        now=seen.now,
+        deadline=min(deadline, ends),
+        server_loads=seen.loads if any(seen.loads.values()) else None,
+        in_service={name: pool["servers"] + _of(pool, awake, True) for name, pool in seen.pools.items()},
+        spare_standbys={name: _of(pool, awake, False) for name, pool in seen.pools.items()}
+        if params["use_standbys"]
+        else None,
+    )
+    return {
+        "changed": False,
+        "plan": plan,
+        "forecasts": seen.items,
+        "words": plan["words"],
+        "warnings": seen.warnings,
+    }
+
+
+def deadline_at(text: str, now: datetime.datetime) -> datetime.datetime:
+    """A deadline as users write it: a time, or a duration from now."""
+    try:
+        return now + datetime.timedelta(seconds=timing.duration(text, "deadline"))
+    except InvalidOption:
+        return timing.moment(text, "deadline")
+
+
+def _of(pool: dict[str, t.Any], awake: list[str], wanted: bool) -> list[str]:
+    """The pool's standbys that are awake, or those that are not."""
+    names = pool["standby"]["servers"] if pool["standby"] else []
+    return [name for name in names if (name in awake) == wanted]
+
+
+def load(value: t.Any, option: str = "plan") -> dict[str, t.Any]:
+    """An update plan, from the dict itself or from the path of a JSON file that holds it.
+
+    :raises InvalidOption: when it is not an update plan that this version knows.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(pathlib.Path(value).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise InvalidOption(
+                f"the plan can't be read from {value!r} ({exc})",
+                option=option,
+                remedy="Give the path of a file with the plan that update_plan returned, as JSON",
+            ) from exc
+    if isinstance(value, dict) and value.get("kind") != "update" and isinstance(value.get("plan"), dict):
+        value = value["plan"]
+    wrong = (
+        not isinstance(value, dict)
+        or value.get("kind") != "update"
+        or value.get("version") != 1
+        or not value.get("hosts")
+        or sorted(host for batch in value.get("batches", []) for host in batch["hosts"]) != sorted(value["hosts"])
+    )
+    if wrong:
+        raise InvalidOption(
+            "this is not an update plan of version 1",
+            option=option,
+            remedy="Give what the module update_plan returned as 'plan'",
+        )
+    return value
