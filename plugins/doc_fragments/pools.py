@@ -27,19 +27,28 @@ options:
       path:
         description: The DuckDB file. Needed with O(history.type=duckdb).
         type: path
+      retention:
+        description: How long samples are kept with O(history.type=duckdb). At least 30 days, which forecasts learn from.
+        type: str
+        default: 90d
       url:
         description: Base address of the Prometheus API, without C(/api/v1). Needed with O(history.type=prometheus).
         type: str
       queries:
         description:
-          - PromQL by metric name. C({{ pool }}) is not expanded; a query returns one series per server, told apart by
-            O(history.server_label).
+          - PromQL by metric name, as text or as a dictionary with C(query), C(aggregation) and C(unit).
+          - A query returns one series per server, told apart by O(history.server_label), or the total of a pool, told apart by
+            O(history.pool_label). A series without either label is the total of the one pool that is looked at.
           - Needed with O(history.type=prometheus).
         type: dict
       server_label:
         description: The label that holds the server's name; a port at its end is ignored.
         type: str
         default: instance
+      pool_label:
+        description: The label that holds the pool's name, for series that are the total of a pool.
+        type: str
+        default: pool
       username:
         description: User of HTTP basic authentication.
         type: str

@@ -17,19 +17,36 @@ from .errors import InvalidOption
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
 
-# Where series are kept and read from.
-HISTORY: ArgumentSpec = dict(
-    type=dict(type="str", choices=["duckdb", "prometheus"], default="duckdb"),
-    path=dict(type="path"),
+# How to reach a server that speaks the Prometheus API, and what to ask it.
+_PROMETHEUS: ArgumentSpec = dict(
     url=dict(type="str"),
     queries=dict(type="dict"),
     server_label=dict(type="str", default="instance"),
+    pool_label=dict(type="str", default="pool"),
     username=dict(type="str"),
     password=dict(type="str", no_log=True),
     token=dict(type="str", no_log=True),
     validate_certs=dict(type="bool", default=True),
     ca_path=dict(type="path"),
     timeout=dict(type="str", default="30s"),
+)
+
+# Where series are kept and read from.
+HISTORY: ArgumentSpec = dict(
+    type=dict(type="str", choices=["duckdb", "prometheus"], default="duckdb"),
+    path=dict(type="path"),
+    retention=dict(type="str", default="90d"),
+    **_PROMETHEUS,
+)
+
+# Where series are collected from.
+SOURCE: ArgumentSpec = dict(
+    type=dict(type="str", choices=["prometheus", "files"], required=True),
+    pool=dict(type="list", elements="str", default=[]),
+    paths=dict(type="list", elements="path"),
+    columns=dict(type="dict", default={}),
+    metrics=dict(type="dict"),
+    **_PROMETHEUS,
 )
 
 # One pool: servers that share one demand.
@@ -110,6 +127,15 @@ COMMON: ArgumentSpec = dict(
     pools=dict(type="dict", required=True),
     pool=dict(type="list", elements="str", default=[]),
     now=dict(type="str"),
+)
+
+# What the module collect takes.
+COLLECT: ArgumentSpec = dict(
+    **COMMON,
+    sources=dict(type="list", elements="dict", required=True, options=SOURCE),
+    step=dict(type="str", default="5m"),
+    window=dict(type="str", default="30d"),
+    overlap=dict(type="str", default="1h"),
 )
 
 # How to reach vCenter or an ESXi host.

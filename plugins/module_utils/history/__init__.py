@@ -1,0 +1,52 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where series come from and are kept.
+
+:func:`open` gives a history to read from and write to; ``sources`` fetches what a history does not hold yet.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..errors import InvalidOption
+from .base import History
+from .duckdb_store import DuckDBHistory
+from .prometheus import PrometheusHistory
+
+if t.TYPE_CHECKING:
+    Spec = t.Mapping[str, t.Any]
+
+__all__ = ["History", "open", "require_writable"]
+
+
+def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option: str = "history") -> History:
+    """The history that a specification describes.
+
+    :param spec: Checked values of ``options.HISTORY``.
+    :param tenant: Whose history; each tenant's is apart from the others'.
+    :param read_only: Whether it is only read from. One that is written to is made where it is absent.
+    :param option: Dotted path of the specification, for errors.
+    :raises InvalidOption: when the specification lacks what its type needs.
+    :raises NotFound: when it is only read from and is not there.
+    """
+    if spec["type"] == "duckdb":
+        return DuckDBHistory(spec, tenant=tenant, read_only=read_only, option=option)
+    if not read_only:
+        require_writable(spec, option)
+    return PrometheusHistory(spec, option=option)
+
+
+def require_writable(spec: Spec, option: str = "history") -> None:
+    """Refuse a history that can't be written to.
+
+    :raises InvalidOption: naming its type.
+    """
+    if spec["type"] == "prometheus":
+        raise InvalidOption(
+            "a history of type prometheus is only read from",
+            option=f"{option}.type",
+            remedy="Use type duckdb to keep what is collected, or read from the server without collecting",
+        )

@@ -1,0 +1,171 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every history can do, and the helpers they share."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+from ..errors import InvalidOption, NotEnoughHistory
+from ..libraries import numpy as np
+from ..series import Series, SeriesKey
+from ..timing import iso, words
+
+if t.TYPE_CHECKING:
+    import numpy
+
+AGGREGATIONS = ("mean", "max", "last", "rate")
+
+Pools = t.Union[t.Mapping[str, t.Sequence[str]], t.Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric of a source.
+
+    :param name: What the history calls it.
+    :param expression: What the source calls it: a PromQL query, a column, a counter.
+    :param aggregation: How raw samples become one per step: C(mean), C(max), C(last) or C(rate), the increase per
+        second of a counter that may be reset. None leaves it to the source.
+    :param unit: Free text, kept with the series.
+    """
+
+    name: str
+    expression: str
+    aggregation: str | None = None
+    unit: str | None = None
+
+
+class History(t.Protocol):
+    """Series by pool, server and metric."""
+
+    def read(
+        self, *, metric: str, pools: Pools, start: datetime.datetime, end: datetime.datetime, step_seconds: int
+    ) -> Series:
+        """One metric of some pools on a grid of stamps in (start, end], both aligned down to the step.
+
+        :param pools: Servers by pool, or names of pools, which stands for all servers the history knows of them.
+        :returns: A row per server that has a sample, and one with O(server=None) where the history holds a pool's
+            total; NaN where a sample is missing.
+        :raises NotEnoughHistory: when a pool has no sample at all.
+        """
+        ...
+
+    def write(self, series: Series, *, units: t.Mapping[str, str] | None = None, pretend: bool = False) -> int:
+        """Store the samples that are not NaN; one of the same series and stamp is replaced.
+
+        :param units: Unit by metric.
+        :param pretend: Count only.
+        :returns: How many samples are new or differ from what was there.
+        """
+        ...
+
+    def newest(self, *, metric: str, pools: Pools) -> dict[SeriesKey, datetime.datetime]:
+        """Stamp of the newest sample of each series that has one."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+    def __enter__(self) -> History: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+class Closing:
+    """Makes a class with ``close`` a context manager."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        raise NotImplementedError
+
+    def __enter__(self) -> t.Any:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def metrics(values: t.Mapping[str, t.Any] | None, key: str, option: str) -> dict[str, Metric]:
+    """Metrics as users write them: ``{requests: 'a query'}`` or ``{requests: {query: ..., aggregation: max}}``.
+
+    :param key: What the long form calls the expression: C(query), C(column) ...
+    :raises InvalidOption: on none at all, or on one that is wrong.
+    """
+    if not values:
+        raise InvalidOption("no metric is named", option=option, remedy=f"Give a {key} for each metric")
+    return {name: _metric(name, value, key, f"{option}.{name}") for name, value in values.items()}
+
+
+def _metric(name: str, value: t.Any, key: str, option: str) -> Metric:
+    """One metric, checked."""
+    fields = {key: value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or not isinstance(fields.get(key), str) or not fields[key].strip():
+        raise InvalidOption(
+            f"a {key} is wanted", option=option, remedy=f"Write the {key} as text, or a dictionary with '{key}'"
+        )
+    unknown = sorted(set(fields) - {key, "aggregation", "unit"})
+    if unknown:
+        raise InvalidOption(
+            f"there is no key {unknown[0]!r}", option=option, remedy=f"The keys are {key}, aggregation and unit"
+        )
+    aggregation = fields.get("aggregation")
+    if aggregation not in (None, *AGGREGATIONS):
+        raise InvalidOption(
+            f"there is no aggregation {aggregation!r}",
+            option=f"{option}.aggregation",
+            remedy=f"Choose one of {', '.join(AGGREGATIONS)}",
+        )
+    return Metric(name, fields[key].strip(), aggregation, fields.get("unit"))
+
+
+def aligned(start: datetime.datetime, end: datetime.datetime, step_seconds: int) -> tuple[int, int]:
+    """Both ends in epoch seconds, aligned down to the grid.
+
+    :raises InvalidOption: when no step lies between them.
+    """
+    first, last = (int(time.timestamp()) // step_seconds * step_seconds for time in (start, end))
+    if last <= first:
+        raise InvalidOption(
+            f"no step of {words(step_seconds)} lies between {iso(start)} and {iso(end)}",
+            option="now",
+            remedy="Ask for a longer window, or a shorter step",
+        )
+    return first, last
+
+
+def wanted(pools: Pools) -> dict[str, list[str] | None]:
+    """Servers by pool; None stands for all that are known."""
+    if isinstance(pools, t.Mapping):
+        return {pool: list(servers) for pool, servers in pools.items()}
+    return dict.fromkeys(pools)
+
+
+def assembled(rows: dict[SeriesKey, numpy.ndarray], last: int, step_seconds: int, columns: int) -> Series:
+    """Series from rows of equal length, sorted by pool and server, the pool's total first."""
+    keys = sorted(rows, key=lambda key: (key.pool, key.server is not None, key.server or "", key.metric))
+    values = np.stack([rows[key] for key in keys]) if keys else np.empty((0, columns))
+    return Series(tuple(keys), values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds)
+
+
+def require_all(series: Series, metric: str, pools: t.Iterable[str], where: str, remedy: str, option: str) -> Series:
+    """The series, if each pool has one.
+
+    :raises NotEnoughHistory: naming the first pool that has none.
+    """
+    found = {key.pool for key in series.keys}
+    for pool in pools:
+        if pool not in found:
+            times = series.times
+            raise NotEnoughHistory(
+                f"{where} holds no sample of {metric!r} for pool {pool!r} from "
+                f"{iso(int(times[0]) - series.step_seconds)} to {iso(series.end)}",
+                option=option,
+                remedy=remedy,
+            )
+    return series

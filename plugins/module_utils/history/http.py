@@ -1,0 +1,124 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""HTTP with errors that say what to do."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ..errors import AuthenticationFailed, CertificateRejected, ConnectionFailed, InvalidOption
+from ..libraries import requests
+from ..timing import duration, words
+from .base import Closing
+
+_ATTEMPTS = 3
+_AGAIN = (429, 502, 503, 504)
+
+
+class Client(Closing):
+    """Sends requests to one server; what fails for a moment is tried again, credentials never."""
+
+    def __init__(self, spec: t.Mapping[str, t.Any], option: str) -> None:
+        """:param spec: Has C(url), C(username), C(password), C(token), C(validate_certs), C(ca_path) and C(timeout).
+
+        :raises InvalidOption: without an address.
+        """
+        self.option = option
+        self.url = (spec.get("url") or "").rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidOption(
+                "an address that begins with http:// or https:// is wanted",
+                option=f"{option}.url",
+                remedy="Give the server's base address, without /api/v1",
+            )
+        self.timeout = duration(spec.get("timeout") or "30s", f"{option}.timeout")
+        # Given with each request: an environment that sets REQUESTS_CA_BUNDLE would override the session's own.
+        self._verify = (spec.get("ca_path") or True) if spec.get("validate_certs", True) else False
+        self.session = requests.Session()
+        if spec.get("token"):
+            self.session.auth = _Bearer(spec["token"])
+        elif spec.get("username"):
+            self.session.auth = (spec["username"], spec.get("password") or "")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+    def post(self, path: str, data: t.Mapping[str, t.Any]) -> t.Any:
+        """The answer to a form, whatever its status below 500, save 401 and 403.
+
+        :raises ConnectionFailed: when there is no whole answer. :raises AuthenticationFailed: on 401 and 403.
+        """
+        attempt = 1
+        while True:
+            response = self._once(path, data)
+            if response.status_code not in _AGAIN or attempt == _ATTEMPTS:
+                break
+            time.sleep(0.2 * 2**attempt)
+            attempt += 1
+        if response.status_code in (401, 403):
+            raise AuthenticationFailed(
+                f"{self.url} refused the credentials ({response.status_code})",
+                option=f"{self.option}.username",
+                remedy="Check username and password, or the token, and what they may read",
+            )
+        if response.status_code >= 500:
+            raise ConnectionFailed(
+                f"{self.url} answered {response.status_code} {response.reason}",
+                option=f"{self.option}.url",
+                remedy="Look at that server's log; nothing was lost here, and the next run fetches it",
+            )
+        return response
+
+    def _once(self, path: str, data: t.Mapping[str, t.Any]) -> t.Any:
+        """One request with its whole body."""
+        try:
+            return self.session.post(self.url + path, data=data, timeout=self.timeout, verify=self._verify)
+        except requests.exceptions.SSLError as exc:
+            reason = str(exc)
+            expired = "expired" in reason
+            raise CertificateRejected(
+                f"the certificate of {self.url} {'has expired' if expired else 'is not trusted'}",
+                option=f"{self.option}.url" if expired else f"{self.option}.ca_path",
+                remedy="Renew it on the server" if expired else "Give the PEM file of the authority that signed it",
+            ) from exc
+        except requests.exceptions.Timeout as exc:
+            raise ConnectionFailed(
+                f"{self.url} did not answer within {words(self.timeout)}",
+                option=f"{self.option}.timeout",
+                remedy="Check that the server is up, or allow it more time",
+            ) from exc
+        except requests.exceptions.ConnectionError as exc:
+            raise ConnectionFailed(
+                f"there is no connection to {self.url}",
+                option=f"{self.option}.url",
+                remedy="Check the address, and that the server is up and reachable from here",
+            ) from exc
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as exc:
+            raise self.broken() from exc
+        except requests.exceptions.RequestException as exc:
+            raise InvalidOption(
+                f"{self.url} can't be asked: {exc}", option=f"{self.option}.url", remedy="Check the address"
+            ) from exc
+
+    def broken(self) -> ConnectionFailed:
+        """The error for an answer that ends early or is not what it says."""
+        return ConnectionFailed(
+            f"the answer of {self.url} is cut off or no answer of such a server",
+            option=f"{self.option}.url",
+            remedy="Check the address and what lies in between; nothing was lost here, and the next run fetches it",
+        )
+
+
+class _Bearer:
+    """Puts a token on requests."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: t.Any) -> t.Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
