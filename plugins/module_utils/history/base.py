@@ -40,17 +40,72 @@ class Metric:
     unit: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Series to store together with others, and what was asked to get them.
+
+    :param units: Unit by metric. :param aggregation: How samples are made coarser.
+    :param source: Fingerprint of the source, or None to note no coverage. :param metric: The metric asked for.
+    :param covered: First and last epoch second by pool and server (empty for the pool's total).
+    """
+
+    series: Series
+    units: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    aggregation: str = "mean"
+    source: str | None = None
+    metric: str | None = None
+    covered: t.Mapping[tuple[str, str], tuple[int, int]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A time whose samples tell of maintenance, not of load. :param servers: None for the pool as a whole."""
+
+    pool: str
+    servers: tuple[str, ...] | None
+    start: datetime.datetime
+    end: datetime.datetime
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a history holds of one series. :param gaps: Runs of missing steps between its oldest and newest sample."""
+
+    key: SeriesKey
+    step_seconds: int
+    samples: int
+    gaps: int
+    oldest: datetime.datetime
+    newest: datetime.datetime
+
+    @property
+    def missing(self) -> int:
+        """Missing steps between the oldest and the newest sample."""
+        return int((self.newest - self.oldest).total_seconds()) // self.step_seconds + 1 - self.samples
+
+
 class History(t.Protocol):
     """Series by pool, server and metric."""
 
+    where: str
+
     def read(
-        self, *, metric: str, pools: Pools, start: datetime.datetime, end: datetime.datetime, step_seconds: int
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime,
+        end: datetime.datetime,
+        step_seconds: int,
+        leave_out_marked: bool = False,
     ) -> Series:
         """One metric of some pools on a grid of stamps in (start, end], both aligned down to the step.
 
         :param pools: Servers by pool, or names of pools, which stands for all servers the history knows of them.
         :returns: A row per server that has a sample, and one with O(server=None) where the history holds a pool's
             total; NaN where a sample is missing.
+        :param leave_out_marked: Whether steps that a maintenance mark touches are NaN too.
         :raises NotEnoughHistory: when a pool has no sample at all.
         """
         ...
@@ -68,6 +123,24 @@ class History(t.Protocol):
         """Stamp of the newest sample of each series that has one."""
         ...
 
+    def summaries(
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime | None = None,
+        end: datetime.datetime | None = None,
+        gaps: bool = True,
+    ) -> list[Summary]:
+        """What is held of each series of a metric, in (start, end]; gaps are counted unless told not to."""
+        ...
+
+    def marks(
+        self, pools: t.Sequence[str], start: datetime.datetime | None = None, end: datetime.datetime | None = None
+    ) -> list[Mark]:
+        """The maintenance marks of pools that touch a time."""
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...
@@ -75,6 +148,29 @@ class History(t.Protocol):
     def __enter__(self) -> History: ...
 
     def __exit__(self, *exc_info: object) -> None: ...
+
+
+class Store(History, t.Protocol):
+    """A history that can be written to, and notes what was collected."""
+
+    def put(self, batches: t.Sequence[Batch], *, pretend: bool = False) -> list[dict[str, int]]:
+        """Store all batches or none; see :meth:`History.write`.
+
+        :returns: For each batch, how many samples of each pool are new or differ from what was there.
+        """
+        ...
+
+    def coverage(self, source: str, metric: str, pools: Pools) -> dict[tuple[str, str], tuple[int, int]]:
+        """What was asked of a source before: first and last epoch second by pool and server."""
+        ...
+
+    def mark(self, marks: t.Sequence[Mark], *, pretend: bool = False) -> int:
+        """Note maintenance; the same mark twice is one. Returns how many are new."""
+        ...
+
+    def prune(self, now: datetime.datetime) -> int:
+        """Drop what is older than the retention, and return how many samples that were."""
+        ...
 
 
 class Closing:

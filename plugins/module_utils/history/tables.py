@@ -1,0 +1,394 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A history in the tables of a database: what DuckDB and PostgreSQL share.
+
+C(series) names each series once; C(samples) is long and narrow: series, time (epoch seconds, the end of a step) and
+value. C(coverage) notes what was asked of which source, so that a server that is silent is not asked for again.
+C(marks) are times to leave out. C(lowtide) holds the format, and a counter that each writer raises first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import typing as t
+
+from ..errors import InvalidOption
+from ..libraries import numpy as np
+from ..series import Series, SeriesKey
+from ..timing import duration
+from .base import Batch, Closing, Mark, Pools, Summary, aligned, require_all, wanted
+
+if t.TYPE_CHECKING:
+    import numpy
+
+FORMAT = 1
+TABLES = """
+CREATE TABLE lowtide (format INTEGER NOT NULL, writes BIGINT NOT NULL);
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, pool {text} NOT NULL, server {text} NOT NULL, metric {text} NOT NULL,
+    unit {text}, aggregation {text} NOT NULL, step_seconds INTEGER NOT NULL, UNIQUE (pool, server, metric)
+);
+CREATE TABLE coverage (
+    source {text} NOT NULL, pool {text} NOT NULL, server {text} NOT NULL, metric {text} NOT NULL,
+    first BIGINT NOT NULL, last BIGINT NOT NULL, PRIMARY KEY (source, pool, server, metric)
+);
+CREATE TABLE marks (
+    pool {text} NOT NULL, servers {text} NOT NULL, first BIGINT NOT NULL, last BIGINT NOT NULL, why {text} NOT NULL,
+    PRIMARY KEY (pool, servers, first, last, why)
+);
+"""
+_FOLDED = {"max": "max(value)", "mean": "avg(value)", "rate": "avg(value)"}
+_ALL_SERVERS = "*"
+
+Known = t.Tuple[SeriesKey, int, str, int]
+
+
+class Tables(Closing):
+    """See :class:`~.base.Store`. A subclass says how statements are run and samples moved."""
+
+    where: str
+    option: str
+    retention_seconds: float
+    last_of: str
+
+    # What a subclass does its own way.
+
+    def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
+        """Run a statement with C(?) for each value, and return its rows."""
+        raise NotImplementedError
+
+    def _many(self, statement: str, rows: list[tuple[t.Any, ...]]) -> None:
+        """Run a statement for each row of values."""
+        raise NotImplementedError
+
+    def _transaction(self) -> contextlib.AbstractContextManager[t.Callable[[], None]]:
+        """All or nothing; what it gives, once called, makes it nothing. One writer at a time."""
+        raise NotImplementedError
+
+    def _samples(
+        self, ids: numpy.ndarray, first: int, last: int, folded: str | None, step_seconds: int
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """Series, seconds after ``first`` and value of samples in (first, last].
+
+        :param folded: The expression that makes one of the samples of a step, or None to leave them as they are.
+        :returns: Of at least the ids wanted; the stamps are the ends of steps when folded.
+        """
+        raise NotImplementedError
+
+    def _merge(
+        self, ids: numpy.ndarray, times: numpy.ndarray, values: numpy.ndarray
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Insert samples that are not there, and replace those that differ; returns ids and how many of each."""
+        raise NotImplementedError
+
+    # What they share.
+
+    def _check_format(self, found: int | None) -> None:
+        """Refuse what this version does not know.
+
+        :param found: The number in the table C(lowtide), or None without such a table.
+        """
+        if found is None:
+            raise InvalidOption(
+                f"{self.where} is a database, but no history of Lowtide",
+                option=self.option,
+                remedy="Name another one; it is made by the first collection",
+            )
+        if found > FORMAT:
+            raise InvalidOption(
+                f"{self.where} has format {found}, and this version of Lowtide knows formats up to {FORMAT}",
+                option=self.option,
+                remedy="Update the collection lowtide.fleet, or name another history",
+            )
+
+    def read(
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime,
+        end: datetime.datetime,
+        step_seconds: int,
+        leave_out_marked: bool = False,
+    ) -> Series:
+        """See :meth:`~.base.History.read`."""
+        first, last = aligned(start, end, step_seconds)
+        columns = (last - first) // step_seconds
+        known = sorted(self._known(metric, wanted(pools)), key=lambda item: _order(item[0]))
+        values = np.full((len(known), columns), np.nan)
+        self._fill(values, known, first, last, step_seconds)
+        there = ~np.isnan(values).all(axis=1)
+        if not there.all():
+            values = values[there]
+        keys = tuple(key for (key, *_rest), some in zip(known, there.tolist(), strict=True) if some)
+        series = Series(keys, values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds)
+        require_all(
+            series,
+            metric,
+            wanted(pools),
+            f"the history {self.where}",
+            f"Collect it with lowtide.fleet.collect, from a source that has {metric!r}",
+            self.option,
+        )
+        return without_marked(series, self.marks(list(wanted(pools)), start, end)) if leave_out_marked else series
+
+    def _known(self, metric: str, pools: t.Mapping[str, list[str] | None]) -> list[Known]:
+        """Key, id, aggregation and step of the series wanted that the history has ever held."""
+        found = self._rows("SELECT pool, server, id, aggregation, step_seconds FROM series WHERE metric = ?", [metric])
+        servers = {pool: None if names is None else {"", *names} for pool, names in pools.items()}
+        return [
+            (SeriesKey(pool, server or None, metric), number, aggregation, step)
+            for pool, server, number, aggregation, step in found
+            if pool in servers and ((names := servers[pool]) is None or server in names)
+        ]
+
+    def _fill(self, values: numpy.ndarray, known: list[Known], first: int, last: int, step: int) -> None:
+        """Put samples where they belong in ``values``, of shape (series, time)."""
+        odd = next((item for item in known if step % item[3]), None)
+        if odd is not None:
+            raise InvalidOption(
+                f"the history holds {odd[0].metric!r} in steps of {odd[3]} s, which don't make {step} s",
+                option="step",
+                remedy=f"Choose a multiple of {odd[3]} s",
+            )
+        groups: dict[str | None, list[tuple[int, int]]] = {}
+        for row, (_key, number, aggregation, native) in enumerate(known):
+            fold = None if native == step else aggregation
+            groups.setdefault(fold, []).append((row, number))
+        for fold, members in groups.items():
+            ids = np.array([number for _row, number in members], dtype=np.int64)
+            rows = np.full(int(ids.max()) + 1, -1, dtype=np.int64)
+            rows[ids] = [row for row, _number in members]
+            folded = None if fold is None else _FOLDED.get(fold, self.last_of)
+            series, offsets, found = self._samples(ids, first, last, folded, step)
+            at = rows[series]
+            if len(at) and at.min() < 0:
+                chosen = at >= 0
+                at, offsets, found = at[chosen], offsets[chosen], found[chosen]
+            values[at, offsets // step - 1] = found
+
+    def write(self, series: Series, *, units: t.Mapping[str, str] | None = None, pretend: bool = False) -> int:
+        """See :meth:`~.base.History.write`."""
+        counts = self.put([Batch(series, units=units or {})], pretend=pretend)
+        return sum(sum(part.values()) for part in counts)
+
+    def put(self, batches: t.Sequence[Batch], *, pretend: bool = False) -> list[dict[str, int]]:
+        """See :meth:`~.base.Store.put`."""
+        with self._transaction() as undo:
+            numbers = self._numbers(batches)
+            parts = [_flat(batch.series, ids) for batch, ids in zip(batches, numbers, strict=True)]
+            ids, counts = self._merge(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+            by_id = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+            for batch in batches:
+                self._cover(batch)
+            if pretend:
+                undo()
+        result = []
+        for batch, own in zip(batches, numbers, strict=True):
+            by_pool: dict[str, int] = {}
+            for key, number in zip(batch.series.keys, own.tolist(), strict=True):
+                by_pool[key.pool] = by_pool.get(key.pool, 0) + by_id.get(number, 0)
+            result.append(by_pool)
+        return result
+
+    def _numbers(self, batches: t.Sequence[Batch]) -> list[numpy.ndarray]:
+        """The id of each row of each batch, given out where a series is new; shapes (series,), int32."""
+        known = {
+            (pool, server, metric): (number, step)
+            for number, pool, server, metric, step in self._rows(
+                "SELECT id, pool, server, metric, step_seconds FROM series"
+            )
+        }
+        following = max((number for number, _step in known.values()), default=-1) + 1
+        fresh: list[tuple[t.Any, ...]] = []
+        finer: list[tuple[t.Any, ...]] = []
+        result = []
+        for batch in batches:
+            own_step = batch.series.step_seconds
+            numbers = np.empty(len(batch.series.keys), dtype=np.int32)
+            for row, key in enumerate(batch.series.keys):
+                place = (key.pool, key.server or "", key.metric)
+                number, step = known.get(place, (following, None))
+                numbers[row] = number
+                if step is None:
+                    known[place] = (number, own_step)
+                    following += 1
+                    fresh.append((number, *place, batch.units.get(key.metric), batch.aggregation, own_step))
+                elif own_step < step:
+                    known[place] = (number, own_step)
+                    finer.append((own_step, number))
+            result.append(numbers)
+        if fresh:
+            self._many("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?)", fresh)
+        if finer:
+            self._many("UPDATE series SET step_seconds = ? WHERE id = ?", finer)
+        return result
+
+    def _cover(self, batch: Batch) -> None:
+        """Note what was asked of a source; a range grows, and never shrinks."""
+        if batch.source is None or batch.metric is None or not batch.covered:
+            return
+        before = self.coverage(batch.source, batch.metric, sorted({pool for pool, _server in batch.covered}))
+        rows = []
+        for (pool, server), (first, last) in batch.covered.items():
+            known = before.get((pool, server))
+            whole = (first, last) if known is None else (min(first, known[0]), max(last, known[1]))
+            if whole != known:
+                rows.append((batch.source, pool, server, batch.metric, *whole))
+        if rows:
+            self._many(
+                "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (source, pool, server, metric) "
+                "DO UPDATE SET first = excluded.first, last = excluded.last",
+                rows,
+            )
+
+    def coverage(self, source: str, metric: str, pools: Pools) -> dict[tuple[str, str], tuple[int, int]]:
+        """See :meth:`~.base.Store.coverage`."""
+        found = self._rows(
+            "SELECT pool, server, first, last FROM coverage WHERE source = ? AND metric = ?", [source, metric]
+        )
+        names = set(wanted(pools))
+        return {(pool, server): (first, last) for pool, server, first, last in found if pool in names}
+
+    def newest(self, *, metric: str, pools: Pools) -> dict[SeriesKey, datetime.datetime]:
+        """See :meth:`~.base.History.newest`."""
+        summaries = self.summaries(metric=metric, pools=pools, gaps=False)
+        return {item.key: item.newest for item in summaries}
+
+    def summaries(
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime | None = None,
+        end: datetime.datetime | None = None,
+        gaps: bool = True,
+    ) -> list[Summary]:
+        """See :meth:`~.base.Store.summaries`."""
+        known = {number: (key, step) for key, number, _aggregation, step in self._known(metric, wanted(pools))}
+        if not known:
+            return []
+        within = [int(start.timestamp()) if start else 0, int(end.timestamp()) if end else 2**62]
+        low, high = min(known), max(known)
+        found = self._rows(
+            "SELECT series, count(*), min(time), max(time) FROM samples "
+            "WHERE series BETWEEN ? AND ? AND time > ? AND time <= ? GROUP BY series",
+            [low, high, *within],
+        )
+        found = [row for row in found if row[0] in known]
+        holes: dict[int, int] = {}
+        broken = [row[0] for row in found if (row[3] - row[2]) // known[row[0]][1] + 1 > row[1]]
+        for number in broken if gaps else []:
+            ((holes[number],),) = self._rows(
+                "SELECT count(*) FROM (SELECT time - lag(time) OVER (ORDER BY time) AS wait FROM samples "
+                "WHERE series = ? AND time > ? AND time <= ?) AS waits WHERE wait > ?",
+                [number, *within, known[number][1]],
+            )
+        utc = datetime.UTC
+        return sorted(
+            (
+                Summary(
+                    known[number][0],
+                    known[number][1],
+                    count,
+                    holes.get(number, 0),
+                    datetime.datetime.fromtimestamp(oldest, utc),
+                    datetime.datetime.fromtimestamp(newest, utc),
+                )
+                for number, count, oldest, newest in found
+            ),
+            key=lambda item: _order(item.key),
+        )
+
+    def mark(self, marks: t.Sequence[Mark], *, pretend: bool = False) -> int:
+        """See :meth:`~.base.Store.mark`."""
+        with self._transaction() as undo:
+            known = {tuple(row) for row in self._rows("SELECT pool, servers, first, last, why FROM marks")}
+            fresh = sorted({_mark_row(mark) for mark in marks} - known)
+            if fresh:
+                self._many("INSERT INTO marks VALUES (?, ?, ?, ?, ?)", fresh)
+            if pretend:
+                undo()
+        return len(fresh)
+
+    def marks(
+        self, pools: t.Sequence[str], start: datetime.datetime | None = None, end: datetime.datetime | None = None
+    ) -> list[Mark]:
+        """See :meth:`~.base.Store.marks`."""
+        low = start.timestamp() if start else float("-inf")
+        high = end.timestamp() if end else float("inf")
+        return [
+            Mark(
+                pool,
+                None if servers == _ALL_SERVERS else tuple(json.loads(servers)),
+                datetime.datetime.fromtimestamp(first, datetime.UTC),
+                datetime.datetime.fromtimestamp(last, datetime.UTC),
+                why,
+            )
+            for pool, servers, first, last, why in self._rows(
+                "SELECT pool, servers, first, last, why FROM marks ORDER BY first, last, pool, servers, why"
+            )
+            if pool in pools and last > low and first < high
+        ]
+
+    def prune(self, now: datetime.datetime) -> int:
+        """See :meth:`~.base.Store.prune`."""
+        oldest = int(now.timestamp() - self.retention_seconds)
+        ((some,),) = self._rows("SELECT count(*) FROM samples WHERE time < ?", [oldest])
+        if some:
+            with self._transaction():
+                self._rows("DELETE FROM samples WHERE time < ?", [oldest])
+                self._rows("DELETE FROM marks WHERE last < ?", [oldest])
+        return int(some)
+
+
+def without_marked(series: Series, marks: t.Iterable[Mark]) -> Series:
+    """The series with NaN for each step that a mark of its pool, and of its server where it has servers, touches.
+
+    A pool's total is left out only where a mark is of the whole pool.
+    """
+    values = series.values.copy()
+    times = series.times
+    for mark in marks:
+        first, last = mark.start.timestamp(), mark.end.timestamp()
+        touched = (times > first) & (times - series.step_seconds < last)
+        for row, key in enumerate(series.keys):
+            if key.pool == mark.pool and (mark.servers is None or key.server in mark.servers):
+                values[row, touched] = np.nan
+    return Series(series.keys, values, series.end, series.step_seconds)
+
+
+def retention(spec: t.Mapping[str, t.Any], option: str) -> float:
+    """Seconds that samples are kept.
+
+    :raises InvalidOption: below 30 days, which forecasting needs.
+    """
+    seconds = duration(spec.get("retention") or "90d", f"{option}.retention")
+    if seconds < 30 * 86400:
+        raise InvalidOption(
+            f"{spec['retention']} is too short: forecasts learn from 30 days",
+            option=f"{option}.retention",
+            remedy="Keep at least 30d",
+        )
+    return seconds
+
+
+def _flat(series: Series, numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Id, time and value of each sample that is there."""
+    rows, columns = np.nonzero(~np.isnan(series.values))
+    return numbers[rows], series.times[columns], series.values[rows, columns]
+
+
+def _order(key: SeriesKey) -> tuple[str, bool, str]:
+    """By pool, its total first, then by server."""
+    return key.pool, key.server is not None, key.server or ""
+
+
+def _mark_row(mark: Mark) -> tuple[str, str, int, int, str]:
+    """A mark as a row of its table."""
+    servers = _ALL_SERVERS if mark.servers is None else json.dumps(sorted(mark.servers))
+    return mark.pool, servers, int(mark.start.timestamp()), int(mark.end.timestamp()), mark.why
