@@ -77,5 +77,4 @@ requests = Library("requests", distribution="requests", minimum="2.28", reason="
 arima_model = Library(
     "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"
 )
-connect = Library("pyVim.connect", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
-vim = Library("pyVmomi.vim", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
+pyvmomi = Library("pyVmomi", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from .errors import InvalidOption
@@ -138,13 +139,13 @@ COLLECT: ArgumentSpec = dict(
     overlap=dict(type="str", default="1h"),
 )
 
-# How to reach vCenter or an ESXi host.
+# How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
 VSPHERE: ArgumentSpec = dict(
-    hostname=dict(type="str", required=True),
-    username=dict(type="str", required=True),
-    password=dict(type="str", required=True, no_log=True),
-    port=dict(type="int", default=443),
-    validate_certs=dict(type="bool", default=True),
+    hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
+    username=dict(type="str", fallback=(env_fallback, ["VMWARE_USER"])),
+    password=dict(type="str", no_log=True, fallback=(env_fallback, ["VMWARE_PASSWORD"])),
+    port=dict(type="int", default=443, fallback=(env_fallback, ["VMWARE_PORT"])),
+    validate_certs=dict(type="bool", default=True, fallback=(env_fallback, ["VMWARE_VALIDATE_CERTS"])),
     ca_path=dict(type="path"),
 )
 
