@@ -149,6 +149,28 @@ VSPHERE: ArgumentSpec = dict(
     ca_path=dict(type="path"),
 )
 
+# One member of a balancer's backend, as it shall be.
+MEMBER: ArgumentSpec = dict(
+    name=dict(type="str", required=True),
+    state=dict(type="str", choices=["ready", "drain", "maintenance", "absent"]),
+    weight=dict(type="str"),
+    address=dict(type="str"),
+    port=dict(type="int"),
+)
+
+# What the face balancer_pool takes.
+BALANCER_POOL: ArgumentSpec = dict(
+    provider=dict(type="str", choices=["haproxy"], default="haproxy"),
+    socket=dict(type="list", elements="str", required=True),
+    backend=dict(type="str", required=True),
+    members=dict(type="list", elements="dict", default=[], options=MEMBER),
+    wait_for_sessions=dict(type="bool", default=False),
+    timeout=dict(type="str", default="60s"),
+    reply_timeout=dict(type="str", default="5s"),
+    min_ready=dict(type="int", default=1),
+    state_file=dict(type="path"),
+)
+
 
 def checked(values: t.Any, spec: ArgumentSpec, option: str) -> dict[str, t.Any]:
     """Values checked and completed by a specification, as a module's own options are.
