@@ -15,6 +15,7 @@ import pathlib
 import re
 import socket
 import tempfile
+import time
 import typing as t
 
 from ..errors import AuthenticationFailed, ConnectionFailed, InvalidOption, LowtideError, NotFound
@@ -27,6 +28,12 @@ STATE_WORDS = {"ready": "ready", "drain": "drain", "maintenance": "maint"}
 # Bits of srv_admin_state: forced, inherited, DNS and host name maintenance; forced and inherited drain.
 IN_MAINTENANCE = 0x01 | 0x02 | 0x20 | 0x40
 IN_DRAIN = 0x08 | 0x10
+
+# How the answer to a command begins that did what it was told.
+DONE = ("New server registered", "Server deleted", "no need to change", "IP changed", "port changed")
+
+# How long HAProxy may take to close its idle connections to a server that is deleted.
+IDLE_CONNECTIONS_SECONDS = 20.0
 
 # HAProxy averages times over the latest so many requests (TIME_STATS_SAMPLES).
 LATENCY_SAMPLES = 512
@@ -172,8 +179,11 @@ class HAProxy:
             )
 
     def read(self) -> dict[str, Status]:
-        """All servers of the backend."""
-        states, statistics = self.session.ask(f"show servers state {self.backend}", f"show stat {self.backend} 4 -1")
+        """All servers of the backend.
+
+        The statistics are asked for by number: a frontend may have the same name, and HAProxy would find that first.
+        """
+        states = self.session.ask(f"show servers state {self.backend}")[0]
         if not states.startswith("1\n#"):
             names = self.session.ask("show backend")[0].split("\n")[1:]
             raise NotFound(
@@ -182,25 +192,40 @@ class HAProxy:
                 remedy=f"Its backends are {', '.join(sorted(names))}",
             )
         rows = table(states.split("\n", 1)[1], " ")
+        if not rows:
+            return {}
+        statistics = self.session.ask(f"show stat {rows[0]['be_id']} 4 -1")[0]
         figures = {row["svname"]: row for row in table(statistics, ",")}
         return {row["srv_name"]: status(row, figures[row["srv_name"]]) for row in rows}
 
     def apply(self, changes: t.Sequence[Change]) -> None:
-        """Send all changes at once; a removal goes alone, as it can be refused.
+        """Send all changes at once, and then the removals, one by one.
 
-        :raises Refused: on the first that HAProxy refuses; it says so.
+        :raises Refused: on the first that HAProxy refuses.
         """
         commands = [command for change in changes for command in self._commands(change)]
-        answers = self.session.ask(*commands) if commands else []
-        for command, answer in zip(commands, answers, strict=True):
-            if answer and not answer.startswith(
-                ("New server registered", "Server deleted", "no need to change", "IP ch")
-            ):
-                raise Refused(
-                    f"{self.label} refused {command!r}: {answer}",
-                    option="members",
-                    remedy="The command and its conditions are in the management guide of this HAProxy version",
-                )
+        for command, answer in zip(commands, self.session.ask(*commands) if commands else (), strict=True):
+            if answer and not answer.startswith(DONE):
+                raise self._refused(command, answer)
+        for change in changes:
+            if change.what == "remove":
+                self._remove(change.name)
+
+    def _remove(self, name: str) -> None:
+        """Delete a server in maintenance; HAProxy first has to close the connections it keeps open to it."""
+        command = f"del server {self.backend}/{name}"
+        end = time.monotonic() + IDLE_CONNECTIONS_SECONDS
+        while not (answer := self.session.ask(command)[0]).startswith(DONE):
+            if "connection" not in answer or time.monotonic() > end:
+                raise self._refused(command, answer)
+            time.sleep(0.1)
+
+    def _refused(self, command: str, answer: str) -> Refused:
+        return Refused(
+            f"{self.label} refused {command!r}: {answer}",
+            option="members",
+            remedy="The command and its conditions are in the management guide of this HAProxy version",
+        )
 
     def _commands(self, change: Change) -> list[str]:
         server = f"{self.backend}/{change.name}"
@@ -212,7 +237,7 @@ class HAProxy:
             address, _, port = change.after.rpartition(":")
             return [f"set server {server} addr {address} port {port}"]
         if change.what == "remove":
-            return [f"del server {server}"]
+            return [f"set server {server} state maint"]
         made = change.after
         return [
             f"add server {server} {made['address']}:{made['port']} weight {made['weight']} check",
