@@ -11,10 +11,8 @@ cd "$(dirname "$0")"
 
 rm -rf _build
 mkdir -p _build/rst _build/html
-cp -R ./*.md conf.py _static _build/rst/
+cp -R ./*.md ./*.rst conf.py _static _build/rst/
 cp ../CONTRIBUTING.md _build/rst/contributing.md
 antsibull-docs --config-file antsibull-docs.cfg collection --use-current --fail-on-error \
     --dest-dir _build/rst lowtide.fleet
-# A list of environment variables that says where Ansible documents its own; it links to pages that are not here.
-rm -f _build/rst/collections/environment_variables.rst
 sphinx-build --builder html --fail-on-warning --keep-going --quiet _build/rst _build/html

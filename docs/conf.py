@@ -21,6 +21,3 @@ html_static_path = ["_static"]
 html_copy_source = False
 highlight_language = "yaml"
 default_role = "any"
-
-# References into Ansible's own documentation have no target in these pages.
-nitpicky = False

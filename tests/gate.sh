@@ -12,18 +12,19 @@ stages=(format unit integration sanity units lint docs-lint docs changelog licen
 root=$PWD
 copy=$root/.cache/collections/ansible_collections/lowtide/fleet
 
+users_home=$HOME
 export PATH="$root/.venv/bin:$PATH:/usr/sbin"
 export HOME="$root/.cache/home"
 export ANSIBLE_COLLECTIONS_PATH="$root/.cache/collections"
 export PYTHONDONTWRITEBYTECODE=1
 unset ANSIBLE_CONFIG ANSIBLE_HOME GIT_DIR GIT_WORK_TREE
 
-# ansible-test, ansible-lint and antsibull want the collection at the path it is installed to. They get a copy of what
-# git knows or would add: a link to the checkout would bring .venv and .cache along.
+# ansible-test, ansible-lint and antsibull want the collection at the path it is installed to. Each stage gets a fresh
+# copy of what git knows or would add: a link to the checkout would bring .venv and .cache along.
 copy_collection() {
     rm -rf "$copy"
     mkdir -p "$copy"
-    git ls-files -z --cached --others --exclude-standard --deduplicate |
+    HOME=$users_home git ls-files -z --cached --others --exclude-standard --deduplicate |
         while IFS= read -r -d '' file; do if [ -e "$file" ]; then printf '%s\0' "$file"; fi; done |
         tar --create --null --files-from=- | tar --extract --directory="$copy"
     git -C "$copy" init --quiet
@@ -73,6 +74,7 @@ run() {
     set +e
     (
         set -e
+        copy_collection
         "stage_${stage//-/_}"
     )
     status=$?
@@ -90,7 +92,6 @@ for stage in "${stages[@]}"; do
     declare -F "stage_${stage//-/_}" >/dev/null || { printf 'There is no stage %s; see %s\n' "$stage" "$0" >&2; exit 2; }
 done
 summary=()
-copy_collection
 for stage in "${stages[@]}"; do run "$stage"; done
 printf '\n'
 printf '%s\n' "${summary[@]}"
