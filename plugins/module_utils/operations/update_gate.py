@@ -77,21 +77,23 @@ def _look(params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> tu
         seen.forecasts,
         now=seen.now if params["now"] else datetime.datetime.now(datetime.UTC),
         demand=seen.demand,
-        serving={name: _serving(pool, plan, run) for name, pool in seen.pools.items()},
+        serving={name: _serving(name, pool, plan, run) for name, pool in seen.pools.items()},
         max_failures=params["max_failures"],
     )
     return verdict, seen.warnings
 
 
-def _serving(pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> list[str]:
+def _serving(name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> list[str]:
     """Servers that carry load: those the balancer says are ready and up, or, without one, those the run has not lost."""
     if pool["balancer"]:
-        seen = balancer_pool.balancer_pool(balancer_pool.reading(pool["balancer"]), check_mode=True)
-        return [name for name, member in seen["members"].items() if member["up"] and member["state"] == "ready"]
+        asked = options.checked(pool["balancer"], options.BALANCER_POOL, f"pools.{name}.balancer")
+        seen = balancer_pool.balancer_pool(asked, check_mode=True)
+        return [server for server, member in seen["members"].items() if member["up"] and member["state"] == "ready"]
     lost = set(run.hosts) - set(run.remaining)
     woken = plan["standbys"]["activate"]
-    return [name for name in pool["servers"] if name not in lost] + [
-        name for name in (pool["standby"]["servers"] if pool["standby"] else []) if name in woken
+    standby = pool["standby"]["servers"] if pool["standby"] else []
+    return [server for server in pool["servers"] if server not in lost] + [
+        server for server in standby if server in woken
     ]
 
 

@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: scaling_plan
+short_description: How many servers each pool needs ahead, and which standbys to wake or to send to sleep
+version_added: 0.1.0
+author:
+  - "The Lowtide authors (@lowtide)"
+description:
+  - Forecasts the demand of each pool and turns it into servers required at each step ahead, standbys to wake now, and
+    standbys that may sleep, with the reasons in words.
+  - It decides and explains; it acts on nothing. Give the plan to M(lowtide.fleet.standby) to make it so.
+  - The level of demand to cover is what the pool's C(slo.overload_cost_per_hour) is worth against its
+    C(standby.cost_per_hour); without an overload cost it is the 95 % level.
+  - The plan never goes below what the newest demand needs.
+options:
+  awake:
+    description: Standbys that are awake, as M(lowtide.fleet.standby) told. The others count as asleep.
+    type: list
+    elements: str
+    default: []
+  hold:
+    description: A standby is sent to sleep only when nothing needs it for this long.
+    type: str
+    default: 30m
+extends_documentation_fragment:
+  - lowtide.fleet.pools
+  - lowtide.fleet.outlook
+  - lowtide.fleet.attributes
+  - lowtide.fleet.attributes.reads
+seealso:
+  - module: lowtide.fleet.standby
+  - module: lowtide.fleet.forecast
+"""
+
+EXAMPLES = r"""
+- name: Decide which standbys to wake
+  lowtide.fleet.scaling_plan:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    awake: "{{ standbys.servers | dict2items | selectattr('value.power', 'equalto', 'on') | map(attribute='key') }}"
+  register: scaling
+
+- name: Say why
+  ansible.builtin.debug:
+    msg: "{{ scaling.words }}"
+
+- name: Make it so
+  lowtide.fleet.standby:
+    connection: "{{ lowtide_vsphere }}"
+    plan: "{{ scaling.plan }}"
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, to hand on, keep or show. Its form changes only with C(version).
+  type: dict
+  returned: success
+  contains:
+    kind:
+      description: Always V(scaling).
+      type: str
+      returned: always
+    version:
+      description: Of the plan's form.
+      type: int
+      returned: always
+    now:
+      description: The moment it was made for.
+      type: str
+      returned: always
+    horizon_seconds:
+      description: How far it looks ahead.
+      type: int
+      returned: always
+    pools:
+      description: The plan of each pool, by name.
+      type: dict
+      returned: always
+      sample:
+        web:
+          mode: predictive
+          in_service: [web1, web2, web3]
+          awake: []
+          required: 4
+          quantile: 0.999
+          peak: {time: "2026-01-31T19:05:00Z", demand: 812.0}
+          required_by_step: [4, 4, 5]
+          activate:
+            - {server: web-s1, by: "2026-01-31T17:56:00Z", reason: "4 servers are needed, 3 are in service"}
+          release: []
+          upcoming:
+            - {servers: 5, by: "2026-01-31T18:06:00Z"}
+          risk: 0.012
+          short: 0
+    words:
+      description: The plan in sentences.
+      type: list
+      elements: str
+      returned: always
+forecasts:
+  description: The forecasts it was made from, as M(lowtide.fleet.forecast) returns them.
+  type: list
+  elements: dict
+  returned: success
+words:
+  description: The plan in sentences, for the person on call.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible_collections.lowtide.fleet.plugins.module_utils import face
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import scaling_plan
+
+
+def main() -> None:
+    face.run(scaling_plan.scaling_plan, scaling_plan.SPEC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: update_plan
+short_description: When to update which servers, in which batches, with which standbys awake
+version_added: 0.1.0
+author:
+  - "The Lowtide authors (@lowtide)"
+description:
+  - Forecasts the demand of the pools and picks the window, the order and the batches of a rolling update that displace the
+    least load, while what stays in service carries the demand with the risk each pool allows.
+  - Servers go pool after pool, one failure domain after another, the least loaded first; C(update.first) and C(update.last)
+    of a pool pin servers to its beginning and end, each alone in its batch.
+  - Standbys are woken only where they make room that the pool lacks, or save time.
+  - It decides and explains; it acts on nothing. Where no window keeps the risk, it fails and says what binds and what would
+    help.
+options:
+  deadline:
+    description: When the last batch must have ended; a time, or a duration from O(now). O(horizon) when unset.
+    type: str
+  awake:
+    description: Standbys that are awake and carry load already.
+    type: list
+    elements: str
+    default: []
+  use_standbys:
+    description: Whether standbys may be woken for the update.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - lowtide.fleet.pools
+  - lowtide.fleet.outlook
+  - lowtide.fleet.attributes
+  - lowtide.fleet.attributes.reads
+seealso:
+  - plugin: lowtide.fleet.update_hosts
+    plugin_type: lookup
+  - plugin: lowtide.fleet.update_batches
+    plugin_type: lookup
+  - module: lowtide.fleet.update_gate
+"""
+
+EXAMPLES = r"""
+- name: Find the low tide of the next twelve hours
+  lowtide.fleet.update_plan:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    pool: [web]
+    deadline: 12h
+  register: update
+
+- name: Say when, in which batches and why
+  ansible.builtin.debug:
+    msg: "{{ update.words }}"
+
+- name: Keep the plan for the playbook that updates
+  ansible.builtin.copy:
+    content: "{{ update.plan | to_nice_json }}"
+    dest: update-plan.json
+    mode: "0644"
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, to hand on, keep or show. Its form changes only with C(version).
+  type: dict
+  returned: success
+  contains:
+    kind:
+      description: Always V(update).
+      type: str
+      returned: always
+    version:
+      description: Of the plan's form.
+      type: int
+      returned: always
+    now:
+      description: The moment it was made for.
+      type: str
+      returned: always
+    deadline:
+      description: When the last batch must have ended.
+      type: str
+      returned: always
+    window:
+      description: When the first batch starts and the last one ends.
+      type: dict
+      returned: always
+      sample: {start: "2026-01-31T03:05:00Z", end: "2026-01-31T03:25:00Z"}
+    pools:
+      description: The pools it updates.
+      type: list
+      elements: str
+      returned: always
+    hosts:
+      description: All servers, in order.
+      type: list
+      elements: str
+      returned: always
+    serial:
+      description: The size of each batch.
+      type: list
+      elements: int
+      returned: always
+    batches:
+      description: Each batch, its time, the servers it can spare, its risk, and why.
+      type: list
+      elements: dict
+      returned: always
+      contains:
+        number:
+          description: From 1.
+          type: int
+          returned: always
+        pool:
+          description: The pool its servers are of.
+          type: str
+          returned: always
+        hosts:
+          description: Its servers.
+          type: list
+          elements: str
+          returned: always
+        failure_domain:
+          description: The failure domain they share, if they have one.
+          type: str
+          returned: always
+        start:
+          description: When it is expected to start.
+          type: str
+          returned: always
+        end:
+          description: When it is expected to end.
+          type: str
+          returned: always
+        risk:
+          description: Probability that demand exceeds what stays in service while it is out.
+          type: float
+          returned: always
+        spare_servers:
+          description: Servers in service beyond those needed, while it is out.
+          type: int
+          returned: always
+        displaced_load:
+          description: What its servers would have carried, in load units times hours.
+          type: float
+          returned: always
+        reasons:
+          description: Why it is as large as it is, and why it is its turn.
+          type: list
+          elements: str
+          returned: always
+    standbys:
+      description: Standbys to wake for it, by when, and when they may sleep again.
+      type: dict
+      returned: always
+      sample: {activate: [web-s1], by: "2026-01-31T03:00:00Z", release_after: "2026-01-31T03:25:00Z"}
+    risk:
+      description: The largest risk of a batch.
+      type: float
+      returned: always
+    displaced_load:
+      description: Of all batches, in load units times hours.
+      type: float
+      returned: always
+    ordered_by_load:
+      description: Whether the history told each server's load. If not, servers go in the order the pool names them.
+      type: bool
+      returned: always
+    words:
+      description: The plan in sentences.
+      type: list
+      elements: str
+      returned: always
+forecasts:
+  description: The forecasts it was made from, as M(lowtide.fleet.forecast) returns them.
+  type: list
+  elements: dict
+  returned: success
+words:
+  description: The plan in sentences, for the person on call.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible_collections.lowtide.fleet.plugins.module_utils import face
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import update_plan
+
+
+def main() -> None:
+    face.run(update_plan.update_plan, update_plan.SPEC)
+
+
+if __name__ == "__main__":
+    main()
