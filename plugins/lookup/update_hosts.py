@@ -1,0 +1,119 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import LowtideError
+from ansible_collections.lowtide.fleet.plugins.plugin_utils import update_lookup
+
+DOCUMENTATION = r"""
+name: update_hosts
+short_description: The servers to update, in the order of an update plan, for C(hosts)
+version_added: 0.1.0
+author:
+  - "The Lowtide authors (@lowtide)"
+description:
+  - Returns the servers of a plan as one list, for C(hosts) of a play, which needs C(order=inventory) to keep it.
+  - It never returns an empty list. Under C(--syntax-check) and the C(--list) options it names the servers without planning.
+  - A C(--limit) that leaves no server of the plan is an error.
+options:
+  _terms:
+    description: Names of the pools to update. All when none is named.
+    type: list
+    elements: str
+  plan:
+    description:
+      - The plan that M(lowtide.fleet.update_plan) returned, or the path of a JSON file with it.
+      - When unset, a plan is made on the spot, once for both lookups of a run.
+    type: raw
+  history:
+    description: Where the series of the pools are kept; see M(lowtide.fleet.update_plan).
+    type: dict
+    vars:
+      - name: lowtide_history
+  pools:
+    description: The pools, by name; see M(lowtide.fleet.update_plan).
+    type: dict
+    vars:
+      - name: lowtide_pools
+  deadline:
+    description: When the last batch must have ended; a time, or a duration from O(now).
+    type: str
+    vars:
+      - name: lowtide_deadline
+  now:
+    description: The moment to decide for. The present when unset.
+    type: str
+  awake:
+    description: Standbys that are awake and carry load already.
+    type: list
+    elements: str
+    default: []
+  use_standbys:
+    description: Whether the plan may count on standbys. A playbook that counts on them must wake them before.
+    type: bool
+    default: false
+  horizon:
+    description: How far to look ahead.
+    type: str
+    default: 24h
+  step:
+    description: The spacing of the forecast.
+    type: str
+    default: 5m
+  model:
+    description: The model to forecast by.
+    type: str
+    default: auto
+  history_window:
+    description: How far to look back.
+    type: str
+    default: 30d
+  seed:
+    description: Of everything random.
+    type: int
+    default: 0
+notes:
+  - C(hosts) of a play sees no inventory variables; for O(history) and O(pools) this lookup reads C(lowtide_history) and
+    C(lowtide_pools) from the inventory itself.
+seealso:
+  - plugin: lowtide.fleet.update_batches
+    plugin_type: lookup
+  - module: lowtide.fleet.update_plan
+"""
+
+EXAMPLES = r"""
+- name: An existing rolling update, at low tide
+  hosts: "{{ lookup('lowtide.fleet.update_hosts', 'web') }}"
+  serial: "{{ lookup('lowtide.fleet.update_batches', 'web') }}"
+  order: inventory
+  roles:
+    - my_update
+"""
+
+RETURN = r"""
+_raw:
+  description: One list of the servers' names.
+  type: list
+  elements: list
+"""
+
+
+class LookupModule(LookupBase):
+    """The order of the plan."""
+
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[list[str]]:
+        """The servers, in order."""
+        seen = variables or {}
+        self.set_options(var_options=seen, direct=kwargs)
+        try:
+            if update_lookup.only_listing():
+                return [update_lookup.servers(self, terms, seen)]
+            return [update_lookup.hosts(update_lookup.plan_for(self, terms, seen), seen)]
+        except LowtideError as exc:
+            raise AnsibleLookupError(str(exc)) from exc

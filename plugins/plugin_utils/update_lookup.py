@@ -1,0 +1,136 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the lookups for C(hosts) and C(serial) share: where they stand in a run, and the plan they answer from."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible import context
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.vars.manager import VariableManager
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import update_plan
+
+VARIABLES = {"history": "lowtide_history", "pools": "lowtide_pools"}
+
+display = Display()
+
+# Both lookups of a play answer from one plan: made once for each question in a run of ansible-playbook.
+_PLANS: dict[str, dict[str, t.Any]] = {}
+
+# The orders that update_hosts gave out in this run. A play whose hosts it gave shows all hosts of the inventory until its
+# first batch starts, so that they can't be checked then.
+_GIVEN: list[list[str]] = []
+
+
+def only_listing() -> str | None:
+    """Which option of C(ansible-playbook) (or ansible-lint) asks what a playbook is, instead of running it."""
+    for name in ("syntax", "listhosts", "listtasks", "listtags"):
+        if context.CLIARGS.get(name):
+            return name
+    return None
+
+
+def plan_for(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The update plan that a lookup answers from: the one given, else one made now for the pools named.
+
+    :raises LowtideError: when it can't be read or made.
+    """
+    given = {name: value for name, value in lookup.get_options().items() if not name.startswith("_")}
+    plan = given.pop("plan")
+    if plan is not None:
+        return update_plan.load(plan)
+    given = _completed(lookup, given, variables)
+    question = json.dumps([given, list(terms)], default=str, sort_keys=True)
+    if question not in _PLANS:
+        params = options.checked({**given, "pool": list(terms)}, update_plan.SPEC, "update_plan")
+        answer = face.plain(update_plan.update_plan(params, check_mode=True))
+        for warning in answer["warnings"]:
+            display.warning(warning)
+        for sentence in answer["words"]:
+            display.display(sentence)
+        _PLANS[question] = answer["plan"]
+    return _PLANS[question]
+
+
+def servers(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.Any]) -> list[str]:
+    """The servers of the pools named, without planning, for listings."""
+    given = {name: value for name, value in lookup.get_options().items() if not name.startswith("_")}
+    if given["plan"] is not None:
+        return update_plan.load(given["plan"])["hosts"]
+    given = _completed(lookup, given, variables)
+    pools = options.pools(given["pools"], list(terms))
+    return [server for pool in pools.values() for server in pool["servers"]]
+
+
+def hosts(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[str]:
+    """The servers of a plan, in order, for C(hosts).
+
+    :raises InvalidOption: when C(--limit) leaves none of them, which Ansible would take for nothing to do.
+    """
+    limit = variables.get("ansible_limit")
+    if limit and not set(plan["hosts"]) & set(variables.get("ansible_play_hosts_all", plan["hosts"])):
+        raise InvalidOption(
+            f"the limit {limit!r} leaves no server of the plan",
+            option="--limit",
+            remedy=f"Name some of {', '.join(plan['hosts'][:5])}, or leave the limit out",
+        )
+    _GIVEN.append(plan["hosts"])
+    return plan["hosts"]
+
+
+def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
+    """The batch sizes of a plan, for C(serial), each batch shrunk to the servers that the play has.
+
+    :raises InvalidOption: when the hosts of the play are not those of the plan in its order.
+    """
+    playing = list(variables.get("ansible_play_hosts_all", plan["hosts"]))
+    expected = [host for host in plan["hosts"] if host in set(playing)]
+    if plan["hosts"] not in _GIVEN and playing != expected:
+        strangers = [host for host in playing if host not in plan["hosts"]]
+        problem = f"the plan does not know {', '.join(strangers)}" if strangers else "the play has its own order"
+        raise InvalidOption(
+            f"hosts of the play and the plan differ: {problem}",
+            option="hosts",
+            remedy="Take hosts: from the lookup lowtide.fleet.update_hosts, with order: inventory",
+        )
+    counts = [sum(host in expected for host in batch["hosts"]) for batch in plan["batches"]]
+    return [count for count in counts if count]
+
+
+def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The options with those unset taken from the variables the inventory gives its hosts.
+
+    A play's C(hosts) and C(serial) see the play's own variables and extra variables, but none of the inventory's.
+    """
+    unset = [name for name in VARIABLES if given.get(name) is None]
+    if not unset:
+        return given
+    inventory = _inventory_variables(lookup, variables)
+    for name in unset:
+        if VARIABLES[name] not in inventory:
+            raise InvalidOption(
+                f"it is not given, and no variable {VARIABLES[name]} is set",
+                option=name,
+                remedy=f"Set {VARIABLES[name]} in the inventory's group_vars/all, as a variable of the play, or with -e",
+            )
+        templar = lookup._templar.copy_with_new_env(available_variables=inventory)
+        given[name] = templar.template(inventory[VARIABLES[name]])
+    return given
+
+
+def _inventory_variables(lookup: LookupBase, variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What a host of the inventory sees, with the play's own variables above it."""
+    inventory = InventoryManager(loader=lookup._loader, sources=list(context.CLIARGS.get("inventory") or ()))
+    manager = VariableManager(loader=lookup._loader, inventory=inventory)
+    hosts = inventory.get_hosts("all", ignore_limits=True)
+    wanted = [host for host in hosts if all(name in manager.get_vars(host=host) for name in VARIABLES.values())]
+    seen = manager.get_vars(host=wanted[0]) if wanted else manager.get_vars()
+    return {**seen, **variables}
