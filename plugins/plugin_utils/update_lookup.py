@@ -102,6 +102,12 @@ def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
             remedy="Take hosts: from the lookup lowtide.fleet.update_hosts, with order: inventory",
         )
     counts = [sum(host in expected for host in batch["hosts"]) for batch in plan["batches"]]
+    if not any(counts):
+        raise InvalidOption(
+            "the play has no server of the plan",
+            option="hosts",
+            remedy="Look at --limit, and take hosts: from the lookup lowtide.fleet.update_hosts",
+        )
     return [count for count in counts if count]
 
 
