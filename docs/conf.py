@@ -8,7 +8,7 @@ from __future__ import annotations
 
 project = "lowtide.fleet"
 author = "The Lowtide authors"
-copyright = author  # noqa: A001 - the name is Sphinx's
+copyright = author
 
 extensions = ["myst_parser", "sphinx_antsibull_ext"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
