@@ -73,6 +73,7 @@ class Library:
 
 numpy = Library("numpy", distribution="numpy", minimum="1.26")
 duckdb = Library("duckdb", distribution="duckdb", minimum="1.1", reason="for the embedded history")
+psycopg = Library("psycopg", distribution="psycopg[binary]", minimum="3.1", reason="for a history in PostgreSQL")
 requests = Library("requests", distribution="requests", minimum="2.28", reason="to speak HTTP")
 arima_model = Library(
     "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"

@@ -29,12 +29,14 @@ _PROMETHEUS: ArgumentSpec = dict(
     token=dict(type="str", no_log=True),
     validate_certs=dict(type="bool", default=True),
     ca_path=dict(type="path"),
+    client_cert=dict(type="path"),
+    client_key=dict(type="path", no_log=False),
     timeout=dict(type="str", default="30s"),
 )
 
 # Where series are kept and read from.
 HISTORY: ArgumentSpec = dict(
-    type=dict(type="str", choices=["duckdb", "prometheus"], default="duckdb"),
+    type=dict(type="str", choices=["duckdb", "postgresql", "prometheus"], default="duckdb"),
     path=dict(type="path"),
     retention=dict(type="str", default="90d"),
     **_PROMETHEUS,

@@ -14,6 +14,7 @@ import typing as t
 from ..errors import InvalidOption
 from .base import History
 from .duckdb_store import DuckDBHistory
+from .postgresql import PostgreSQLHistory
 from .prometheus import PrometheusHistory
 
 if t.TYPE_CHECKING:
@@ -34,6 +35,8 @@ def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option:
     """
     if spec["type"] == "duckdb":
         return DuckDBHistory(spec, tenant=tenant, read_only=read_only, option=option)
+    if spec["type"] == "postgresql":
+        return PostgreSQLHistory(spec, tenant=tenant, read_only=read_only, option=option)
     if not read_only:
         require_writable(spec, option)
     return PrometheusHistory(spec, option=option)
@@ -48,5 +51,5 @@ def require_writable(spec: Spec, option: str = "history") -> None:
         raise InvalidOption(
             "a history of type prometheus is only read from",
             option=f"{option}.type",
-            remedy="Use type duckdb to keep what is collected, or read from the server without collecting",
+            remedy="Use type duckdb or postgresql to keep what is collected, or read from the server without collecting",
         )

@@ -1,0 +1,285 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The history in PostgreSQL, for controllers whose disk is forgotten after each job. One schema per tenant.
+
+Samples are partitioned by time, so that what is too old goes by dropping a table. They move by COPY in its binary
+form, which numpy reads and writes as it lies, and are merged by one upsert.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import typing as t
+import urllib.parse
+
+from ..errors import AuthenticationFailed, CertificateRejected, ConnectionFailed, InvalidOption, LowtideError, NotFound
+from ..libraries import numpy as np
+from ..libraries import psycopg
+from ..timing import duration
+from .tables import FORMAT, TABLES, Tables, retention
+
+if t.TYPE_CHECKING:
+    import numpy
+
+_SAMPLES = """
+CREATE TABLE samples (
+    series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE PRECISION NOT NULL, PRIMARY KEY (series, time)
+) PARTITION BY RANGE (time);
+"""
+_PARTITION_SECONDS = 30 * 86400
+_SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+# A tuple of COPY's binary form: the number of fields, and before each field its length in bytes.
+_SAMPLE = (
+    ("fields", ">i2"),
+    ("a", ">i4"),
+    ("series", ">i4"),
+    ("b", ">i4"),
+    ("time", ">i8"),
+    ("c", ">i4"),
+    ("value", ">f8"),
+)
+_UPSERT = """
+WITH changed AS (
+    INSERT INTO samples SELECT series, time, value FROM fresh ORDER BY series, time
+    ON CONFLICT (series, time) DO UPDATE SET value = excluded.value WHERE samples.value IS DISTINCT FROM excluded.value
+    RETURNING series
+) SELECT series, count(*) FROM changed GROUP BY series
+"""
+
+
+class PostgreSQLHistory(Tables):
+    """See :class:`~.base.Store`."""
+
+    last_of = "(array_agg(value ORDER BY time DESC))[1]"
+
+    def __init__(self, spec: t.Mapping[str, t.Any], *, tenant: str, read_only: bool, option: str) -> None:
+        """Connect, and make the schema where it is missing and written to."""
+        self.option = f"{option}.url"
+        self._options = option
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", tenant):
+            raise InvalidOption(
+                f"{tenant!r} can't be a tenant's name",
+                option="tenant",
+                remedy="Use letters, digits, hyphens and underscores: it names the tenant's own schema",
+            )
+        self.schema = "lowtide" if tenant == "default" else f"lowtide_{tenant}"
+        self.retention_seconds = retention(spec, option)
+        self.where = self._named(spec.get("url") or "")
+        self._connection = self._connected(spec)
+        try:
+            self._prepare(read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    def _named(self, url: str) -> str:
+        """The address as it may be printed, without a password.
+
+        :raises InvalidOption: when it is none.
+        """
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise InvalidOption(
+                "an address that begins with postgresql:// is wanted",
+                option=self.option,
+                remedy="Write postgresql://host:5432/database",
+            )
+        host = parts.netloc.rpartition("@")[2]
+        return f"postgresql://{host}{parts.path}, schema {self.schema}"
+
+    def _connected(self, spec: t.Mapping[str, t.Any]) -> t.Any:
+        """A connection; the certificate is verified unless it is said not to."""
+        seconds = duration(spec.get("timeout") or "30s", f"{self._options}.timeout")
+        wanted: dict[str, t.Any] = {
+            "connect_timeout": max(2, round(seconds)),
+            "options": f"-c statement_timeout={round(seconds * 10_000)} -c lock_timeout={round(seconds * 1000)}",
+            "application_name": "lowtide",
+            "sslmode": "verify-full" if spec.get("validate_certs", True) else "require",
+            "sslrootcert": spec.get("ca_path") or "system",
+        }
+        if not spec.get("validate_certs", True):
+            del wanted["sslrootcert"]
+        for name, key in (
+            ("user", "username"),
+            ("password", "password"),
+            ("sslcert", "client_cert"),
+            ("sslkey", "client_key"),
+        ):
+            if spec.get(key):
+                wanted[name] = spec[key]
+        try:
+            return psycopg.connect(spec["url"], autocommit=True, **wanted)
+        except psycopg.Error as exc:
+            raise self._failure(exc) from exc
+
+    def _failure(self, exc: Exception) -> LowtideError:
+        """What PostgreSQL says, as an error of ours."""
+        text = " ".join(str(exc).split())
+        state = getattr(exc, "sqlstate", None) or ""
+        if "certificate" in text and "verify failed" in text:
+            return CertificateRejected(
+                f"the certificate of {self.where} is not trusted, or has expired",
+                option=f"{self._options}.ca_path",
+                remedy="Give the PEM file of the authority that signed it, or renew it on the server",
+            )
+        if state.startswith("28") or "authentication failed" in text or "no password supplied" in text:
+            return AuthenticationFailed(
+                f"{self.where} refused the credentials",
+                option=f"{self._options}.username",
+                remedy="Check username and password",
+            )
+        if state == "42501":
+            return AuthenticationFailed(
+                f"{self.where} does not let this user do that: {text}",
+                option=f"{self._options}.username",
+                remedy="Grant it CREATE on the database, or make it the owner of the schema",
+            )
+        if state.startswith("53"):
+            return LowtideError(
+                f"{self.where} is out of room or connections: {text}",
+                option=self.option,
+                remedy="Make room there, and run it again: what the history held is still there",
+            )
+        if isinstance(exc, psycopg.OperationalError):
+            return ConnectionFailed(
+                f"{self.where} can't be reached, or ended the session: {text}",
+                option=self.option,
+                remedy="Check the address, and that PostgreSQL is up; what the history held is still there",
+            )
+        return LowtideError(
+            f"{self.where} refuses a statement: {text}", option=self.option, remedy="Look at PostgreSQL's own log"
+        )
+
+    def _prepare(self, read_only: bool) -> None:
+        """Check the format, and make the tables in a new schema."""
+        with self._errors():
+            self._connection.execute(
+                psycopg.sql.SQL("SET search_path TO {}, pg_temp").format(psycopg.sql.Identifier(self.schema))
+            )
+            if not self._format_is_known() and read_only:
+                raise NotFound(
+                    f"there is no history in {self.where}",
+                    option=self.option,
+                    remedy="Check the address, or run lowtide.fleet.collect to fill it",
+                )
+        if not read_only:
+            with self._transaction():
+                if not self._format_is_known():
+                    self._connection.execute(
+                        psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(psycopg.sql.Identifier(self.schema))
+                    )
+                    self._connection.execute(TABLES.format(text="TEXT") + _SAMPLES)
+                    self._rows("INSERT INTO lowtide VALUES (?, 0)", [FORMAT])
+
+    def _format_is_known(self) -> bool:
+        """Whether the tables are there, of a format that is known.
+
+        :raises InvalidOption: when they are of a newer one.
+        """
+        ((there,),) = self._rows("SELECT to_regclass('lowtide')")
+        if there is not None:
+            self._check_format(self._rows("SELECT format FROM lowtide")[0][0])
+        return there is not None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> t.Iterator[None]:
+        """PostgreSQL's errors become ours."""
+        try:
+            yield
+        except psycopg.Error as exc:
+            raise self._failure(exc) from exc
+
+    def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
+        """See :meth:`~.tables.Tables._rows`."""
+        cursor = self._connection.execute(statement.replace("?", "%s"), list(values))
+        return cursor.fetchall() if cursor.description else []
+
+    def _many(self, statement: str, rows: list[tuple[t.Any, ...]]) -> None:
+        """See :meth:`~.tables.Tables._many`."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(statement.replace("?", "%s"), rows)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> t.Iterator[t.Callable[[], None]]:
+        """See :meth:`~.tables.Tables._transaction`. An advisory lock makes writers of one schema wait for each other."""
+        undone: list[bool] = []
+        with self._errors(), self._connection.transaction() as transaction:
+            self._connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"lowtide {self.schema}"])
+            yield lambda: undone.append(True)
+            if undone:
+                raise psycopg.Rollback(transaction)
+
+    def _samples(
+        self, ids: numpy.ndarray, first: int, last: int, folded: str | None, step_seconds: int
+    ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """See :meth:`~.tables.Tables._samples`."""
+        low, high = int(ids.min()), int(ids.max())
+        few = len(ids) * 2 < high - low + 1
+        chosen = f"series IN ({', '.join(map(str, ids.tolist()))})" if few else f"series BETWEEN {low} AND {high}"
+        what, group = f"time - {first} AS after, value", ""
+        if folded is not None:
+            what = f"(time - {first} + {step_seconds - 1}) / {step_seconds} * {step_seconds} AS after, {folded}"
+            group = "GROUP BY series, after"
+        statement = f"SELECT series, {what} FROM samples WHERE {chosen} AND time > {first} AND time <= {last} {group}"
+        with self._errors(), self._connection.cursor().copy(f"COPY ({statement}) TO STDOUT (FORMAT BINARY)") as copy:
+            body = b"".join(copy)
+        found = np.frombuffer(body, dtype=list(_SAMPLE), offset=len(_SIGNATURE), count=_tuples(body))
+        return found["series"].astype(np.int32), found["time"].astype(np.int64), found["value"].astype(np.float64)
+
+    def _merge(
+        self, ids: numpy.ndarray, times: numpy.ndarray, values: numpy.ndarray
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """See :meth:`~.tables.Tables._merge`."""
+        if not len(ids):
+            return ids, ids
+        self._make_partitions(int(times.min()), int(times.max()))
+        rows = np.empty(len(ids), dtype=list(_SAMPLE))
+        rows["fields"], rows["a"], rows["b"], rows["c"] = 3, 4, 8, 8
+        rows["series"], rows["time"], rows["value"] = ids, times, values
+        self._connection.execute(
+            "CREATE TEMP TABLE fresh (series INTEGER, time BIGINT, value DOUBLE PRECISION) ON COMMIT DROP"
+        )
+        with self._connection.cursor().copy("COPY fresh FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(_SIGNATURE + rows.tobytes() + _TRAILER)
+        found = self._rows(_UPSERT)
+        counts = np.array(found, dtype=np.int64).reshape(-1, 2)
+        self._connection.execute("DROP TABLE fresh")
+        return counts[:, 0], counts[:, 1]
+
+    def _make_partitions(self, first: int, last: int) -> None:
+        """Make the partitions that stamps fall into."""
+        for number in range(first // _PARTITION_SECONDS, last // _PARTITION_SECONDS + 1):
+            begin = number * _PARTITION_SECONDS
+            self._connection.execute(
+                f"CREATE TABLE IF NOT EXISTS samples_{number} PARTITION OF samples "
+                f"FOR VALUES FROM ({begin}) TO ({begin + _PARTITION_SECONDS})"
+            )
+
+    def prune(self, now: datetime.datetime) -> int:
+        """See :meth:`~.base.Store.prune`. Partitions that are too old as a whole are dropped."""
+        oldest = int(now.timestamp() - self.retention_seconds)
+        gone = 0
+        for (name,) in self._rows(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'samples'::regclass"
+        ):
+            number = int(name.rpartition("_")[2].strip('"'))
+            if (number + 1) * _PARTITION_SECONDS <= oldest:
+                with self._transaction():
+                    ((count,),) = self._rows(f"SELECT count(*) FROM samples_{number}")
+                    self._rows(f"DROP TABLE samples_{number}")
+                gone += count
+        return gone + super().prune(now)
+
+
+def _tuples(body: bytes) -> int:
+    """How many samples there are in the answer to COPY."""
+    return (len(body) - len(_SIGNATURE) - len(_TRAILER)) // np.dtype(list(_SAMPLE)).itemsize
