@@ -135,7 +135,20 @@ COMMON: ArgumentSpec = dict(
 # What the module collect takes.
 COLLECT: ArgumentSpec = dict(
     **COMMON,
-    sources=dict(type="list", elements="dict", required=True, options=SOURCE),
+    sources=dict(type="list", elements="dict", default=[], options=SOURCE),
+    marks=dict(
+        type="list",
+        elements="dict",
+        default=[],
+        options={
+            "pool": dict(type="str", required=True),
+            "servers": dict(type="list", elements="str", default=[]),
+            "from": dict(type="str", required=True),
+            "to": dict(type="str"),
+            "why": dict(type="str", default="maintenance"),
+        },
+    ),
+    health=dict(type="bool", default=True),
     step=dict(type="str", default="5m"),
     window=dict(type="str", default="30d"),
     overlap=dict(type="str", default="1h"),

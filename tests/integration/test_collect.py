@@ -100,6 +100,8 @@ def asked(tmp_path, source, **changes):
         "step": "5m",
         "window": "30d",
         "overlap": "1h",
+        "marks": [],
+        "health": True,
     } | changes
 
 

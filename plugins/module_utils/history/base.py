@@ -249,6 +249,19 @@ def assembled(rows: dict[SeriesKey, numpy.ndarray], last: int, step_seconds: int
     return Series(tuple(keys), values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds)
 
 
+def summarised(series: Series) -> list[Summary]:
+    """What there is of each series that has a sample."""
+    result = []
+    times = series.times
+    for key, row in zip(series.keys, series.values, strict=True):
+        known = np.flatnonzero(~np.isnan(row))
+        if known.size:
+            oldest, newest = (datetime.datetime.fromtimestamp(int(times[at]), datetime.UTC) for at in known[[0, -1]])
+            gaps = int((np.diff(known) > 1).sum())
+            result.append(Summary(key, series.step_seconds, int(known.size), gaps, oldest, newest))
+    return result
+
+
 def require_all(series: Series, metric: str, pools: t.Iterable[str], where: str, remedy: str, option: str) -> Series:
     """The series, if each pool has one.
 

@@ -38,6 +38,8 @@ class Client(Closing):
         # Given with each request: an environment that sets REQUESTS_CA_BUNDLE would override the session's own.
         self._verify = (spec.get("ca_path") or True) if spec.get("validate_certs", True) else False
         self.session = requests.Session()
+        if spec.get("client_cert"):
+            self.session.cert = (spec["client_cert"], spec.get("client_key") or spec["client_cert"])
         if spec.get("token"):
             self.session.auth = _Bearer(spec["token"])
         elif spec.get("username"):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import re
 import typing as t
@@ -13,7 +14,19 @@ import typing as t
 from ..errors import InvalidOption, NotEnoughHistory
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
-from .base import Closing, Metric, Pools, aligned, assembled, metrics, require_all, wanted
+from .base import (
+    Closing,
+    Mark,
+    Metric,
+    Pools,
+    Summary,
+    aligned,
+    assembled,
+    metrics,
+    require_all,
+    summarised,
+    wanted,
+)
 from .grid import to_grid
 from .http import Client
 
@@ -22,6 +35,8 @@ if t.TYPE_CHECKING:
 
 _MOST_POINTS = 11_000
 _RAW_SECONDS = 10 * 86400
+_STEP = 300
+_AT_ONCE = 4
 _SELECTOR = re.compile(
     r"[a-zA-Z_:][\w:]*\s*(?:\{(?:[^\"'{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*\})?"
     r"|\{(?:[^\"'{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*\}"
@@ -29,6 +44,7 @@ _SELECTOR = re.compile(
 _PORT = re.compile(r":\d+$")
 
 Labels = t.Dict[str, str]
+Names = t.Tuple[t.Tuple[str, str], ...]
 
 
 class Prometheus(Closing):
@@ -85,41 +101,47 @@ class Prometheus(Closing):
 
     def _raw(self, metric: Metric, first: int, last: int, step: int) -> list[tuple[Labels, numpy.ndarray]]:
         """Labels and grid row of each series, from raw samples."""
-        aggregation = metric.aggregation or "mean"
-        parts: dict[tuple[tuple[str, str], ...], list[numpy.ndarray]] = {}
-        begin = first - 2 * step if aggregation == "rate" else first
-        while begin < last:
-            until = min(begin + _RAW_SECONDS, last)
-            data = {"query": f"{metric.expression}[{until - begin}s]", "time": until}
-            for labels, pairs in self._asked("/api/v1/query", data, metric):
-                parts.setdefault(tuple(sorted(labels.items())), []).append(pairs)
-            begin = until
-        grid = {"first": first, "last": last, "step_seconds": step, "aggregation": aggregation}
-        whole = {labels: np.concatenate(pairs) for labels, pairs in parts.items()}
-        return [(dict(labels), to_grid(pairs[:, 0], pairs[:, 1], **grid)) for labels, pairs in whole.items()]
+        begin = first - 2 * step if metric.aggregation == "rate" else first
+        forms = [
+            {"query": f"{metric.expression}[{until - since}s]", "time": until}
+            for since, until in _parts(begin, last, _RAW_SECONDS)
+        ]
+        parts: dict[Names, list[numpy.ndarray]] = {}
+        for answer in self._all("/api/v1/query", forms, metric):
+            for names, pairs in answer:
+                parts.setdefault(names, []).append(pairs)
+        grid = {"first": first, "last": last, "step_seconds": step, "aggregation": metric.aggregation or "mean"}
+        whole = {names: np.concatenate(pairs) for names, pairs in parts.items()}
+        return [(dict(names), to_grid(pairs[:, 0], pairs[:, 1], **grid)) for names, pairs in whole.items()]
 
     def _evaluated(self, metric: Metric, first: int, last: int, step: int) -> list[tuple[Labels, numpy.ndarray]]:
         """Labels and grid row of each series, evaluated at the grid's stamps."""
-        rows: dict[tuple[tuple[str, str], ...], numpy.ndarray] = {}
-        begin = first + step
-        while begin <= last:
-            until = min(begin + (_MOST_POINTS - 1) * step, last)
-            data = {"query": metric.expression, "start": begin, "end": until, "step": step}
-            for labels, pairs in self._asked("/api/v1/query_range", data, metric):
-                names = tuple(sorted(labels.items()))
+        forms = [
+            {"query": metric.expression, "start": since + step, "end": until, "step": step}
+            for since, until in _parts(first, last, _MOST_POINTS * step)
+        ]
+        rows: dict[Names, numpy.ndarray] = {}
+        for answer in self._all("/api/v1/query_range", forms, metric):
+            for names, pairs in answer:
                 row = rows.setdefault(names, np.full((last - first) // step, np.nan))
                 row[np.rint((pairs[:, 0] - first) / step).astype(np.int64) - 1] = pairs[:, 1]
-            begin = until + step
         return [(dict(names), row) for names, row in rows.items()]
 
-    def _asked(self, path: str, data: t.Mapping[str, t.Any], metric: Metric) -> list[tuple[Labels, numpy.ndarray]]:
+    def _all(self, path: str, forms: list[dict[str, t.Any]], metric: Metric) -> list[list[tuple[Names, numpy.ndarray]]]:
+        """The answers to several forms, a few of them asked at once."""
+        if len(forms) == 1:
+            return [self._asked(path, forms[0], metric)]
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda form: self._asked(path, form, metric), forms))
+
+    def _asked(self, path: str, data: t.Mapping[str, t.Any], metric: Metric) -> list[tuple[Names, numpy.ndarray]]:
         """Labels of each series of an answer and its samples, shape (samples, 2): epoch seconds and value."""
         response = self._client.post(path, data)
         try:
             answer = response.json()
             if answer["status"] == "success":
                 return [
-                    (item["metric"], np.array(item["values"], dtype=np.float64).reshape(-1, 2))
+                    (tuple(sorted(item["metric"].items())), np.array(item["values"], dtype=np.float64).reshape(-1, 2))
                     for item in answer["data"]["result"]
                 ]
             problem = str(answer.get("error", response.status_code))
@@ -158,10 +180,17 @@ class Prometheus(Closing):
 
 
 class PrometheusHistory(Prometheus):
-    """A Prometheus server itself as the history."""
+    """A Prometheus server itself as the history; see :class:`~.base.History`. It holds no marks."""
 
     def read(
-        self, *, metric: str, pools: Pools, start: datetime.datetime, end: datetime.datetime, step_seconds: int
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime,
+        end: datetime.datetime,
+        step_seconds: int,
+        leave_out_marked: bool = False,
     ) -> Series:
         """See :meth:`~.base.History.read`."""
         series = self.fetch(self._metric(metric), pools, *aligned(start, end, step_seconds), step_seconds)
@@ -184,22 +213,34 @@ class PrometheusHistory(Prometheus):
             )
         return self.metrics[name]
 
+    def summaries(
+        self,
+        *,
+        metric: str,
+        pools: Pools,
+        start: datetime.datetime | None = None,
+        end: datetime.datetime | None = None,
+        gaps: bool = True,
+    ) -> list[Summary]:
+        """See :meth:`~.base.History.summaries`; of the last 30 days in steps of 5 minutes where no time is given."""
+        end = end or datetime.datetime.now(datetime.UTC)
+        start = start or end - datetime.timedelta(days=30)
+        return summarised(self.fetch(self._metric(metric), pools, *aligned(start, end, _STEP), _STEP))
+
     def newest(self, *, metric: str, pools: Pools) -> dict[SeriesKey, datetime.datetime]:
-        """See :meth:`~.base.History.newest`; a look back of one day."""
-        now = int(datetime.datetime.now(datetime.UTC).timestamp()) // 60 * 60
-        series = self.fetch(self._metric(metric), pools, now - 86400, now, 60)
-        return {
-            key: datetime.datetime.fromtimestamp(int(series.times[~np.isnan(row)][-1]), datetime.UTC)
-            for key, row in zip(series.keys, series.values, strict=True)
-        }
+        """See :meth:`~.base.History.newest`; of the last 30 days."""
+        return {item.key: item.newest for item in self.summaries(metric=metric, pools=pools)}
 
-    def write(self, series: Series, *, units: t.Mapping[str, str] | None = None, pretend: bool = False) -> int:
-        """Refuse.
+    def marks(
+        self, pools: t.Sequence[str], start: datetime.datetime | None = None, end: datetime.datetime | None = None
+    ) -> list[Mark]:
+        """None."""
+        return []
 
-        :raises InvalidOption: always.
-        """
-        raise InvalidOption(
-            f"{self.where} is only read from",
-            option=f"{self.option}.type",
-            remedy="Use type duckdb to keep what is collected",
-        )
+
+def _parts(first: int, last: int, longest: int) -> t.Iterator[tuple[int, int]]:
+    """A range in parts that are not too long."""
+    while first < last:
+        until = min(first + longest, last)
+        yield first, until
+        first = until

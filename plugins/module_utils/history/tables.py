@@ -281,13 +281,13 @@ class Tables(Closing):
         )
         found = [row for row in found if row[0] in known]
         holes: dict[int, int] = {}
-        broken = [row[0] for row in found if (row[3] - row[2]) // known[row[0]][1] + 1 > row[1]]
-        for number in broken if gaps else []:
-            ((holes[number],),) = self._rows(
-                "SELECT count(*) FROM (SELECT time - lag(time) OVER (ORDER BY time) AS wait FROM samples "
-                "WHERE series = ? AND time > ? AND time <= ?) AS waits WHERE wait > ?",
-                [number, *within, known[number][1]],
-            )
+        broken: dict[int, list[int]] = {}
+        for number, count, oldest, newest in found if gaps else []:
+            step = known[number][1]
+            if (newest - oldest) // step + 1 > count:
+                broken.setdefault(step, []).append(number)
+        for step, numbers in broken.items():
+            holes |= self._holes(numbers, within, step)
         utc = datetime.UTC
         return sorted(
             (
@@ -302,6 +302,18 @@ class Tables(Closing):
                 for number, count, oldest, newest in found
             ),
             key=lambda item: _order(item.key),
+        )
+
+    def _holes(self, numbers: list[int], within: list[int], step: int) -> dict[int, int]:
+        """How many runs of steps are missing, by series."""
+        chosen = ", ".join(map(str, numbers))
+        return dict(
+            self._rows(
+                "SELECT series, count(*) FROM (SELECT series, time - lag(time) OVER (PARTITION BY series ORDER BY time) "
+                f"AS wait FROM samples WHERE series IN ({chosen}) AND time > ? AND time <= ?) AS waits "
+                "WHERE wait > ? GROUP BY series",
+                [*within, step],
+            )
         )
 
     def mark(self, marks: t.Sequence[Mark], *, pretend: bool = False) -> int:

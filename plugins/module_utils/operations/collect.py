@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import datetime
-import pathlib
 import typing as t
 
 from .. import history, options
 from ..errors import InvalidOption, NotFound
 from ..history import sources
-from ..history.base import Metric, assembled
+from ..history.base import Batch, Mark, Metric, assembled
+from ..history.health import report
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from ..timing import duration, iso, moment
@@ -24,29 +24,62 @@ Range = t.Tuple[int, int]
 
 
 def collect(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    """Fetch what is new from each source and store it.
+    """Fetch what is new from each source and store it, note maintenance, and report on what the history holds.
 
-    :param params: The module's options.
-    :returns: C(changed), C(collected) with one item per source, pool and metric, and C(words).
+    :param params: Checked values of ``options.COLLECT``.
+    :returns: C(changed), C(collected) with one item per source, pool and metric, C(marked), C(health) with one item per
+        pool and metric, and C(words).
     """
     spec = options.checked(params["history"], options.HISTORY, "history")
-    history.require_writable(spec)
+    if params["sources"] or params["marks"]:
+        history.require_writable(spec)
     pools = options.pools(params["pools"], params["pool"])
     now = moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
-    step = _step(params["step"])
-    if not params["sources"]:
-        raise InvalidOption("no source is given", option="sources", remedy="Name at least one source to collect from")
-    run = _Run(spec, pools, now, step, params, check_mode)
-    collected = []
+    run = _Run(spec, pools, now, params, check_mode)
+    collected: list[dict[str, t.Any]] = []
+    metrics = {name: {pool["load"]["metric"]} for name, pool in pools.items()}
     for index, values in enumerate(params["sources"]):
         option = f"sources[{index}]"
+        own = _pools_of(values, pools, option)
         with sources.open(options.checked(values, options.SOURCE, option), option) as source:
-            collected += run.collect(source, _pools_of(values, pools, option))
+            collected += run.collect(source, own)
+            for name in own:
+                metrics[name] |= set(source.metrics)
+    marked = run.mark(_marks(params["marks"], pools, now))
+    health = run.health(metrics) if params["health"] and not check_mode else []
+    sentences = [_words(item, check_mode) for item in collected] + [item.pop("words") for item in health]
     return {
-        "changed": any(item["samples"] for item in collected),
+        "changed": bool(marked) or any(item["samples"] for item in collected),
         "collected": collected,
-        "words": [_words(item, check_mode) for item in collected],
+        "marked": marked,
+        "health": health,
+        "words": sentences,
     }
+
+
+def _marks(
+    values: t.Sequence[t.Mapping[str, t.Any]], pools: dict[str, dict[str, t.Any]], now: datetime.datetime
+) -> dict[str, list[Mark]]:
+    """The marks asked for, by tenant."""
+    result: dict[str, list[Mark]] = {}
+    for index, item in enumerate(values):
+        option = f"marks[{index}]"
+        pool = _pools_of({"pool": [item["pool"]]}, pools, option)[item["pool"]]
+        start = moment(item["from"], f"{option}.from")
+        end = moment(item["to"], f"{option}.to") if item.get("to") else now
+        if end <= start:
+            raise InvalidOption("it ends before it begins", option=option, remedy="Give 'from' before 'to'")
+        unknown = sorted(set(item.get("servers") or ()) - set(_servers(pool)))
+        if unknown:
+            raise InvalidOption(
+                f"{unknown[0]!r} is no server of pool {item['pool']!r}",
+                option=f"{option}.servers",
+                remedy="Name servers or standbys of the pool, or none for all of them",
+            )
+        servers = tuple(item["servers"]) if item.get("servers") else None
+        why = item.get("why") or "maintenance"
+        result.setdefault(pool["tenant"], []).append(Mark(item["pool"], servers, start, end, why))
+    return result
 
 
 def _step(value: str) -> int:
@@ -80,58 +113,63 @@ class _Run:
         spec: dict[str, t.Any],
         pools: dict[str, dict[str, t.Any]],
         now: datetime.datetime,
-        step: int,
         params: dict[str, t.Any],
         check_mode: bool,
     ) -> None:
         self.spec = spec
+        self.pools = pools
         self.now = now
-        self.step = step
         self.check_mode = check_mode
-        self.last = int(now.timestamp()) // step * step
-        self.first = self.last - int(duration(params["window"], "window")) // step * step
+        self.step = _step(params["step"])
+        self.last = int(now.timestamp()) // self.step * self.step
+        self.first = self.last - int(duration(params["window"], "window")) // self.step * self.step
         self.overlap = int(duration(params["overlap"], "overlap"))
+        if self.first >= self.last:
+            raise InvalidOption("it is shorter than a step", option="window", remedy="Give a longer one, such as 30d")
 
     def collect(self, source: sources.Source, pools: dict[str, dict[str, t.Any]]) -> list[dict[str, t.Any]]:
         """One source, tenant by tenant; each tenant has a history of its own."""
         items = []
-        for tenant in sorted({pool["tenant"] for pool in pools.values()}):
-            servers = {name: _servers(pool) for name, pool in pools.items() if pool["tenant"] == tenant}
+        for tenant, servers in _by_tenant(pools).items():
             before = self._coverage(source, servers, tenant)
-            fetched = {
-                metric: self._fetch(source, metric, servers, before.get(metric.name, {}))
-                for metric in source.metrics.values()
-            }
-            items += self._store(source, servers, tenant, fetched)
+            batches = [
+                self._batch(source, metric, servers, before.get(metric.name, {})) for metric in source.metrics.values()
+            ]
+            counts = self._put(tenant, batches)
+            items += [
+                self._item(source, pool, batch, count.get(pool, 0))
+                for batch, count in zip(batches, counts, strict=True)
+                for pool in servers
+            ]
         return items
 
     def _coverage(
         self, source: sources.Source, servers: dict[str, list[str]], tenant: str
     ) -> dict[str, dict[tuple[str, str], Range]]:
         """What was collected before, by metric, and by pool and server."""
+        prints = {metric.name: source.fingerprint(metric) for metric in source.metrics.values()}
+        if not any(prints.values()):
+            return {}
         try:
-            kept = history.open(self.spec, tenant=tenant, read_only=True)
+            with history.open(self.spec, tenant=tenant) as kept:
+                return {name: kept.coverage(text, name, servers) for name, text in prints.items() if text is not None}
         except NotFound:
             return {}
-        with kept:
-            prints = {metric.name: source.fingerprint(metric) for metric in source.metrics.values()}
-            return {name: kept.coverage(text, name, servers) for name, text in prints.items() if text is not None}
 
-    def _fetch(
+    def _batch(
         self,
         source: sources.Source,
         metric: Metric,
         servers: dict[str, list[str]],
         before: dict[tuple[str, str], Range],
-    ) -> Series:
+    ) -> Batch:
         """What is not known yet of one metric: servers with the same range to fetch are asked for together."""
         asked: dict[int, dict[str, list[str]]] = {}
         for pool, names in servers.items():
             for server in ("", *names):
                 begin = self._begin(before.get((pool, server)))
                 asked.setdefault(begin, {}).setdefault(pool, []).append(server)
-        earliest = min(asked)
-        width = (self.last - earliest) // self.step
+        width = (self.last - min(asked)) // self.step
         rows: dict[SeriesKey, t.Any] = {}
         for begin, members in asked.items():
             found = source.fetch(metric, members, begin, self.last, self.step)
@@ -139,7 +177,15 @@ class _Run:
                 if (key.server or "") in members.get(key.pool, ()):
                     rows[key] = np.full(width, np.nan)
                     rows[key][width - len(values) :] = values
-        return assembled(rows, self.last, self.step, width)
+        series = assembled(rows, self.last, self.step, width)
+        return Batch(
+            series,
+            units={metric.name: metric.unit} if metric.unit else {},
+            aggregation=metric.aggregation or "mean",
+            source=source.fingerprint(metric),
+            metric=metric.name,
+            covered=self._covered(series, servers),
+        )
 
     def _begin(self, before: Range | None) -> int:
         """Where to begin for a series of which a range was collected before."""
@@ -148,37 +194,56 @@ class _Run:
         begin = (before[1] - self.overlap) // self.step * self.step
         return max(self.first, min(begin, self.last - self.step))
 
-    def _store(
-        self, source: sources.Source, servers: dict[str, list[str]], tenant: str, fetched: dict[Metric, Series]
-    ) -> list[dict[str, t.Any]]:
-        """Write what was fetched, in one go per tenant, and say what it was."""
-        path = self.spec.get("path")
-        if self.check_mode and path and not pathlib.Path(path).expanduser().exists():
-            counts = {metric: _count_by_pool(series) for metric, series in fetched.items()}
-            return [
-                self._item(source, pool, metric, fetched[metric], counts[metric])
-                for metric in fetched
-                for pool in servers
-            ]
-        items = []
+    def _put(self, tenant: str, batches: list[Batch]) -> list[dict[str, int]]:
+        """Write what was fetched, all in one go, or count what would be written."""
+        if self.check_mode:
+            try:
+                history.open(self.spec, tenant=tenant).close()
+            except NotFound:
+                return [_count_by_pool(batch.series) for batch in batches]
         with history.open(self.spec, tenant=tenant, read_only=False) as kept:
-            for metric, series in fetched.items():
-                counts = {
-                    pool: kept.write(
-                        series.select(pool=pool),
-                        units={metric.name: metric.unit} if metric.unit else {},
-                        aggregations={metric.name: metric.aggregation or "mean"},
-                        pretend=self.check_mode,
-                    )
-                    for pool in servers
-                }
-                items += [self._item(source, pool, metric, series, counts) for pool in servers]
-                text = source.fingerprint(metric)
-                if text is not None and not self.check_mode:
-                    kept.cover(text, metric.name, self._covered(series, servers))
+            counts = kept.put(batches, pretend=self.check_mode)
             if not self.check_mode:
                 kept.prune(self.now)
-        return items
+        return counts
+
+    def mark(self, marks: dict[str, list[Mark]]) -> int:
+        """Note maintenance, and return how many marks are new."""
+        count = 0
+        for tenant, own in marks.items():
+            if self.check_mode:
+                try:
+                    history.open(self.spec, tenant=tenant).close()
+                except NotFound:
+                    count += len(own)
+                    continue
+            with history.open(self.spec, tenant=tenant, read_only=False) as kept:
+                count += kept.mark(own, pretend=self.check_mode)
+        return count
+
+    def health(self, metrics: dict[str, set[str]]) -> list[dict[str, t.Any]]:
+        """What the history holds of each pool and metric; of the window, or of all that is kept where it is longer."""
+        result = []
+        for tenant, servers in _by_tenant(self.pools).items():
+            try:
+                kept = history.open(self.spec, tenant=tenant)
+            except NotFound:
+                continue
+            with kept:
+                for metric in sorted({metric for pool in servers for metric in metrics[pool]}):
+                    pools = {pool: names for pool, names in servers.items() if metric in metrics[pool]}
+                    found = kept.summaries(metric=metric, pools=pools, end=self.now)
+                    result += [
+                        report(
+                            [item for item in found if item.key.pool == pool],
+                            pool=pool,
+                            metric=metric,
+                            servers=self.pools[pool]["servers"],
+                            now=self.now,
+                        )
+                        for pool in pools
+                    ]
+        return result
 
     def _covered(self, series: Series, servers: dict[str, list[str]]) -> dict[tuple[str, str], Range]:
         """What can count as collected: up to the newest sample of each pool, for a source may be late as a whole."""
@@ -190,20 +255,18 @@ class _Run:
                 covered.update({(pool, server): (self.first, newest) for server in ("", *names)})
         return covered
 
-    def _item(
-        self, source: sources.Source, pool: str, metric: Metric, series: Series, counts: dict[str, int]
-    ) -> dict[str, t.Any]:
+    def _item(self, source: sources.Source, pool: str, batch: Batch, count: int) -> dict[str, t.Any]:
         """What was collected of one metric of one pool."""
-        own = series.select(pool=pool)
+        own = batch.series.select(pool=pool)
         there = ~np.isnan(own.values)
         some = np.flatnonzero(there.any(axis=0))
         gaps = [gap for row, key in enumerate(own.keys) for gap in _gaps(there[row], own.times, key, self.step)]
         return {
             "source": source.where,
             "pool": pool,
-            "metric": metric.name,
+            "metric": batch.metric,
             "servers": sum(key.server is not None for key in own.keys),
-            "samples": counts[pool],
+            "samples": count,
             "newest": iso(int(own.times[some[-1]])) if some.size else None,
             "missing": sum(gap["missing"] for gap in gaps),
             "gaps": gaps[:_GAPS_NAMED],
@@ -213,6 +276,14 @@ class _Run:
 def _servers(pool: dict[str, t.Any]) -> list[str]:
     """The servers of a pool and its standbys, which have a load too while they are awake."""
     return pool["servers"] + (pool["standby"]["servers"] if pool["standby"] else [])
+
+
+def _by_tenant(pools: dict[str, dict[str, t.Any]]) -> dict[str, dict[str, list[str]]]:
+    """Servers by tenant and pool."""
+    result: dict[str, dict[str, list[str]]] = {}
+    for name, pool in pools.items():
+        result.setdefault(pool["tenant"], {})[name] = _servers(pool)
+    return result
 
 
 def _count_by_pool(series: Series) -> dict[str, int]:
