@@ -116,7 +116,7 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
     end = datetime.datetime.fromtimestamp(
         int(asked.now.timestamp()) // asked.step_seconds * asked.step_seconds, datetime.UTC
     )
-    start = end - datetime.timedelta(seconds=asked.window_seconds - asked.step_seconds)
+    start = end - datetime.timedelta(seconds=asked.window_seconds)
     # A standby that was awake carried part of the demand.
     carriers = pool["servers"] + (pool["standby"]["servers"] if pool["standby"] else [])
     with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
