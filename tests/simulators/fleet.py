@@ -64,7 +64,7 @@ class Tier:
         return [f"{self.name}-s{number}" for number in range(1, self.standbys + 1)]
 
 
-TIERS = (Tier("web", 5, 3, 40, 170), Tier("api", 3, 3, 30, 72))
+TIERS = (Tier("web", 5, 3, 40, 170), Tier("api", 3, 3, 36, 72))
 
 
 def at_low_tide(values: np.ndarray) -> np.ndarray:

@@ -192,6 +192,7 @@ def label(item: dict[str, t.Any]) -> str:
 
 def words(item: dict[str, t.Any], *, newest: float, unit: str) -> str:
     """One sentence for the person on call: now, the peak ahead, and how far to trust it."""
+    unit = f" {unit}" if unit else ""
     median = item["quantiles"]["0.5"]
     peak = max(range(len(median)), key=median.__getitem__)
     first = timing.moment(item["start"])

@@ -25,7 +25,8 @@ def demand_quantile(pool: Pool) -> float:
     """The level of the demand forecast that is worth covering.
 
     An hour in which one server's worth of demand is not served costs C(overload_cost_per_hour); an hour of a server
-    that was not needed costs C(standby.cost_per_hour). The cheapest level is their critical ratio.
+    that was not needed costs C(standby.cost_per_hour). The cheapest level is their critical ratio, which no history of some weeks can
+    tell beyond 99.9 %.
 
     Source: Arrow, Harris, Marschak, "Optimal Inventory Policy", Econometrica 19 (1951).
     """
@@ -33,7 +34,8 @@ def demand_quantile(pool: Pool) -> float:
     if overload is None:
         return DEFAULT_QUANTILE
     server = pool["standby"]["cost_per_hour"] if pool["standby"] else 1.0
-    return max(0.5, overload / (overload + server)) if overload + server > 0 else DEFAULT_QUANTILE
+    ratio = overload / (overload + server) if overload + server > 0 else DEFAULT_QUANTILE
+    return min(max(round(ratio, 4), 0.5), 0.999)
 
 
 def servers_for(pool: Pool, demand: t.Any) -> t.Any:
