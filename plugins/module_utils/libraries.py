@@ -79,3 +79,8 @@ arima_model = Library(
     "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"
 )
 pyvmomi = Library("pyVmomi", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
+jinja2 = Library("jinja2", distribution="jinja2", minimum="3.1", reason="for the report")
+matplotlib = Library("matplotlib", distribution="matplotlib", minimum="3.8", reason="for the report")
+mpl_dates = Library("matplotlib.dates", distribution="matplotlib", minimum="3.8", reason="for the report")
+mpl_figure = Library("matplotlib.figure", distribution="matplotlib", minimum="3.8", reason="for the report")
+mpl_ticker = Library("matplotlib.ticker", distribution="matplotlib", minimum="3.8", reason="for the report")

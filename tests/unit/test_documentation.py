@@ -44,7 +44,7 @@ def differences(spec: Options, documented: Options, path: str = "") -> list[str]
 
 def fragment(name: str) -> Options:
     """The options of a documentation fragment."""
-    module, _, attribute = name.partition(".")
+    module, _dot, attribute = name.partition(".")
     code = importlib.import_module(f"{COLLECTION}.doc_fragments.{module}")
     return yaml.safe_load(getattr(code.ModuleDocFragment, (attribute or "documentation").upper())).get("options") or {}
 
@@ -56,7 +56,10 @@ def documentation(kind: str, name: str) -> dict[str, t.Any]:
     for used in said.get("extends_documentation_fragment", []):
         if used.startswith("lowtide.fleet."):
             merged.update(fragment(used.removeprefix("lowtide.fleet.")))
-    return {**said, "options": {**merged, **(said.get("options") or {})}}
+    # As Ansible does: what the plugin says of an option goes over what the fragment says, key by key.
+    for option, own in (said.get("options") or {}).items():
+        merged[option] = {**merged.get(option, {}), **own}
+    return {**said, "options": merged}
 
 
 def accepted_by(module: str, monkeypatch: pytest.MonkeyPatch) -> Options:
