@@ -11,7 +11,8 @@ It runs the collection's own playbooks with ansible-playbook, says what they say
 from __future__ import annotations
 
 import argparse
-import csv
+import datetime
+import json
 import os
 import pathlib
 import signal
@@ -41,11 +42,12 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def run_playbook(fleet: Fleet, inventory: pathlib.Path, name: str, *arguments: str) -> None:
-    """Run one of the collection's playbooks, and pass on what it says in words.
+def run_playbook(fleet: Fleet, inventory: pathlib.Path, name: str, *arguments: str) -> list[dict[str, str]]:
+    """Run one of the collection's playbooks, and pass on what it says in words; return when each batch went.
 
     :raises Broken: when it fails; the end of its output is in the error.
     """
+    marks: list[dict[str, str]] = []
     log = fleet.directory / f"{pathlib.Path(name).stem}.log"
     environment = {
         **os.environ,
@@ -68,11 +70,16 @@ def run_playbook(fleet: Fleet, inventory: pathlib.Path, name: str, *arguments: s
         try:
             for line in said(keep(process.stdout, file)):
                 say(f"  {line}")
+                if line.startswith("batch ") and line.endswith(": go"):
+                    marks.append(
+                        {"time": datetime.datetime.now(datetime.UTC).isoformat(), "label": line.split(" (")[0]}
+                    )
         except BaseException:
             process.terminate()
             raise
     if process.returncode:
         raise Broken(f"{name} failed:\n{log.read_text(encoding='utf-8')[-3000:]}")
+    return marks
 
 
 def keep(lines: t.Iterable[str], file: t.TextIO) -> t.Iterator[str]:
@@ -87,7 +94,7 @@ def said(lines: t.Iterable[str]) -> t.Iterator[str]:
     sentence, inside = "", False
     for line in lines:
         text = line.strip()
-        starts = line.startswith("    - ") or line.startswith("    msg: ") and text != "msg: |-"
+        starts = line.startswith("    - ") or (line.startswith("    msg: ") and text != "msg: |-")
         if (starts or not line.startswith("    ")) and sentence:
             yield sentence.strip("'").replace("''", "'")
             sentence = ""
@@ -148,34 +155,26 @@ def demonstrate(directory: pathlib.Path, page: pathlib.Path) -> None:
         say("\n2. What comes, and what it needs (autoscale.yml, acting)")
         run_playbook(fleet, inventory, "autoscale.yml", "-e", "lowtide_act=true")
         say("\n3. Every server updated at low tide, under load (rolling_update.yml)")
-        run_playbook(fleet, inventory, "rolling_update.yml")
+        marks = run_playbook(fleet, inventory, "rolling_update.yml")
         time.sleep(2)
         reports = fleet.stop_load()
         say("\n4. What the users of it noticed")
         show(fleet, reports)
-        write_page(fleet, inventory, page)
+        write_page(fleet, inventory, page, marks)
         sent, failed = check(fleet, before, reports)
     say(f"\n{sent} requests sent, {failed} failed, with HAProxy's retries off.")
     say(f"The pictures are in {page}")
 
 
-def write_page(fleet: Fleet, inventory: pathlib.Path, page: pathlib.Path) -> None:
+def write_page(fleet: Fleet, inventory: pathlib.Path, page: pathlib.Path, marks: list[dict[str, str]]) -> None:
     """The page with forecast, plans and traffic."""
-    traffic = fleet.directory / "traffic.csv"
-    merge_traffic([load.csv_file for load in fleet.loads], traffic)
-    run_playbook(
-        fleet, inventory, "report.yml", "-e", f"lowtide_report_file={page}", "-e", f"lowtide_traffic_file={traffic}"
-    )
-
-
-def merge_traffic(files: t.Sequence[pathlib.Path], merged: pathlib.Path) -> None:
-    """The lines of several files with the same header in one."""
-    with merged.open("w", newline="", encoding="utf-8") as target:
-        writer = csv.writer(target)
-        for number, path in enumerate(files):
-            with path.open(newline="", encoding="utf-8") as source:
-                rows = list(csv.reader(source))
-            writer.writerows(rows if number == 0 else rows[1:])
+    given = {
+        "lowtide_report_file": str(page),
+        "lowtide_report_title": "Lowtide demo: a rolling update at low tide",
+        "lowtide_traffic_files": [str(load.csv_file) for load in fleet.loads],
+        "lowtide_report_marks": marks,
+    }
+    run_playbook(fleet, inventory, "report.yml", "-e", json.dumps(given))
 
 
 def main() -> int:
