@@ -274,7 +274,7 @@ class Fleet:
                 "ansible_connection": "local",
                 "ansible_python_interpreter": sys.executable,
                 "address": self.addresses[name],
-                "port": self.port,
+                "http_port": self.port,
                 "pid_file": str(self.pid_file(name)),
                 "version_file": str(self.version_file(name)),
             }

@@ -1,0 +1,329 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The collection's playbooks, and a user's own, on a fleet of real parts under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "simulators"))
+
+from certificates import Authority  # noqa: E402
+from fleet import Fleet, real_demand  # noqa: E402
+from processes import free_port  # noqa: E402
+
+SERVERS = ["web1", "web2", "web3", "web4", "web5", "api1", "api2", "api3"]
+STANDBYS = ["web-s1", "web-s2", "web-s3", "api-s1", "api-s2", "api-s3"]
+
+# What many a team has: a play with a serial, of which two lines are ours.
+EXISTING = """
+- name: Roll out
+  hosts: "{{ lookup('lowtide.fleet.update_hosts', 'web') }}"
+  serial: "{{ lookup('lowtide.fleet.update_batches', 'web') }}"
+  order: inventory
+  gather_facts: false
+  tasks:
+    - name: Say which batch it is
+      ansible.builtin.debug:
+        msg: "batch is {{ ansible_play_batch | join(',') }}"
+      run_once: true
+    - name: Write
+      ansible.builtin.copy:
+        content: "{{ version }}"
+        dest: "{{ inventory_dir }}/{{ inventory_hostname }}.written"
+        mode: "0644"
+"""
+
+
+@pytest.fixture(scope="module")
+def past():
+    return real_demand()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory, past):
+    with Fleet(tmp_path_factory.mktemp("fleet"), past, boot_seconds=1.0) as running:
+        done = playbook(running, ROOT / "playbooks" / "collect.yml")
+        assert done.returncode == 0, done.stdout
+        yield running
+
+
+def playbook(fleet: Fleet, path: pathlib.Path, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run a playbook on the fleet's inventory, with further variables of it."""
+    inventory = fleet.write_inventory(**variables)
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
+        "ANSIBLE_HOME": str(fleet.directory / "ansible"),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "1",
+        "COLUMNS": "400",
+    }
+    program = pathlib.Path(sys.executable).parent / "ansible-playbook"
+    return subprocess.run(
+        [str(program), "-i", str(inventory), str(path), *arguments],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def pools(fleet: Fleet, **changes: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The fleet's pools, with some of web's keys changed."""
+    result = fleet.variables()["lowtide_pools"]
+    result["web"] = {**result["web"], **changes}
+    return result
+
+
+def batches(output: str) -> list[list[str]]:
+    return [line.split(",") for line in re.findall(r"batch is (\S+)", output)]
+
+
+def test_a_rolling_update_under_load_loses_no_request(tmp_path, past):
+    """Standbys wake before it and sleep after it, the least loaded go first, and every server ends updated and in."""
+    with Fleet(tmp_path / "fleet", past, boot_seconds=2.0) as fleet:
+        fleet.start_load(240)
+        done = playbook(
+            fleet, ROOT / "playbooks" / "rolling_update.yml",
+            lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+            lowtide_update_plan_file=str(fleet.directory / "plan.json"),
+        )  # fmt: skip
+        reports = fleet.stop_load()
+        assert done.returncode == 0, done.stdout
+        assert {name: (report["failed"], report["reasons"]) for name, report in reports.items()} == {
+            "web": (0, {}),
+            "api": (0, {}),
+        }
+        assert min(report["sent"] for report in reports.values()) > 500
+        assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "2.0")
+        assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+        actions = [(event["vm"], event["action"]) for event in fleet.vcenter.history()]
+        plan = json.loads((fleet.directory / "plan.json").read_text())["plan"]
+        woken = plan["standbys"]["activate"]
+        assert woken
+        assert [name for name, _action in actions[: len(woken)]] != []
+        assert sorted({name for name, _action in actions}) == sorted(woken)
+        # Of the shares each server has of its pool's load, the smallest come first.
+        assert plan["hosts"] == ["web3", "web5", "web2", "web4", "web1", "api3", "api2", "api1"]
+        assert max(plan["serial"]) < 5
+
+
+def test_check_mode_acts_on_nothing(fleet):
+    fleet.vcenter.forget()
+    done = playbook(
+        fleet, ROOT / "playbooks" / "rolling_update.yml", "--check",
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "8 servers would be updated in" in done.stdout
+    assert fleet.vcenter.history() == []
+    assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
+
+
+def test_autoscale_only_says_until_it_may_act(fleet):
+    """A forecast that needs more servers wakes standbys, in the balancer too, and one that needs fewer puts them to sleep."""
+    fleet.vcenter.forget()
+    tight = pools(fleet, load={"metric": "requests", "server_capacity": 30})
+    said = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", lowtide_pools=tight)
+    assert said.returncode == 0, said.stdout
+    assert "web: wake web-s1, web-s2 now" in said.stdout
+    assert "forecast only: set lowtide_act to true to act" in said.stdout
+    assert fleet.vcenter.history() == []
+
+    acted = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
+    assert acted.returncode == 0, acted.stdout
+    assert [name for name, power in fleet.powers().items() if name in STANDBYS and power == "on"] == [
+        "web-s1",
+        "web-s2",
+    ]
+    assert "7 of 8 members in service" in acted.stdout
+    again = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
+    assert "web: nothing to wake and nothing to send to sleep" in again.stdout
+
+    idle = playbook(
+        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
+        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}),
+    )  # fmt: skip
+    assert idle.returncode == 0, idle.stdout
+    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
+@pytest.fixture
+def existing(fleet):
+    path = fleet.directory / "existing.yml"
+    path.write_text(EXISTING)
+    for name in SERVERS:
+        (fleet.directory / f"{name}.written").unlink(missing_ok=True)
+    return path
+
+
+def written(fleet: Fleet) -> list[str]:
+    return sorted(path.stem for path in fleet.directory.glob("*.written"))
+
+
+def test_an_existing_playbook_runs(fleet, existing):
+    done = playbook(fleet, existing, version=3)
+    assert done.returncode == 0, done.stdout
+    assert [host for batch in batches(done.stdout) for host in batch] == ["web3", "web5", "web2", "web4", "web1"]
+    assert len(batches(done.stdout)) > 1
+    assert written(fleet) == ["web1", "web2", "web3", "web4", "web5"]
+
+
+def test_an_existing_playbook_under_check_writes_nothing(fleet, existing):
+    done = playbook(fleet, existing, "--check", version=3)
+    assert done.returncode == 0, done.stdout
+    assert len(batches(done.stdout)) > 1
+    assert written(fleet) == []
+
+
+@pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks"])
+def test_an_existing_playbook_can_be_listed_without_a_history(fleet, existing, option):
+    done = playbook(fleet, existing, option, lowtide_history={"type": "duckdb", "path": "nowhere.duckdb"}, version=3)
+    assert done.returncode == 0, done.stdout
+    if option == "--list-hosts":
+        assert sorted(re.findall(r"^ +(web\d)$", done.stdout, re.MULTILINE)) == ["web1", "web2", "web3", "web4", "web5"]
+
+
+def test_limit_keeps_the_batches_apart(fleet, existing):
+    done = playbook(fleet, existing, "--limit", "web1,web2,web3", version=3)
+    assert done.returncode == 0, done.stdout
+    everything = batches(playbook(fleet, existing, version=3).stdout)
+    kept = [[host for host in batch if host in ("web1", "web2", "web3")] for batch in everything]
+    assert batches(done.stdout) == [batch for batch in kept if batch]
+
+
+def test_a_limit_without_a_server_of_the_plan_is_an_error(fleet, existing):
+    done = playbook(fleet, existing, "--limit", "api1", version=3)
+    assert done.returncode != 0
+    assert "the limit 'api1' leaves no server of the plan" in done.stdout
+    assert written(fleet) == []
+
+
+def test_serial_alone_is_refused_where_the_order_is_not_the_plans(fleet, existing):
+    existing.write_text(EXISTING.replace("{{ lookup('lowtide.fleet.update_hosts', 'web') }}", "web"))
+    done = playbook(fleet, existing, version=3)
+    assert done.returncode != 0
+    assert "Take hosts: from the lookup lowtide.fleet.update_hosts" in done.stdout
+    assert written(fleet) == []
+
+
+# The same with a plan made beforehand, a gate before each batch, and web3 out of reach.
+GATED = """
+- name: Plan
+  hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  tasks:
+    - name: Plan
+      lowtide.fleet.update_plan:
+        history: "{{ lowtide_history }}"
+        pools: "{{ lowtide_pools }}"
+        pool: [web]
+        deadline: 20m
+        use_standbys: false
+      register: update
+
+- name: Roll out
+  hosts: "{{ lookup('lowtide.fleet.update_hosts', plan=hostvars.localhost.update.plan) }}"
+  serial: "{{ lookup('lowtide.fleet.update_batches', plan=hostvars.localhost.update.plan) }}"
+  order: inventory
+  gather_facts: false
+  vars:
+    ansible_connection: "{{ 'ssh' if inventory_hostname == 'web3' else 'local' }}"
+    ansible_host: 127.0.0.1
+    ansible_port: 1
+  pre_tasks:
+    - name: Go only where there is room
+      lowtide.fleet.update_gate:
+        history: "{{ lowtide_history }}"
+        pools: "{{ lowtide_pools }}"
+        plan: "{{ hostvars.localhost.update.plan }}"
+      run_once: true
+  tasks:
+    - name: Write
+      ansible.builtin.copy:
+        content: "3"
+        dest: "{{ inventory_dir }}/{{ inventory_hostname }}.written"
+        mode: "0644"
+"""
+
+
+def test_the_gate_stops_the_run_when_a_host_of_the_first_batch_is_lost(fleet, existing):
+    """Unreachable hosts count, which Ansible's own max_fail_percentage leaves out."""
+    existing.write_text(GATED)
+    roomy = pools(
+        fleet,
+        load={"metric": "requests", "server_capacity": 60},
+        update={"max_unavailable": "2", "duration": "10s"},
+    )
+    done = playbook(fleet, existing, lowtide_pools=roomy)
+    assert done.returncode != 0
+    assert "web3 failed or can't be reached, and at most 0 may: repair them, then plan anew" in done.stdout, done.stdout
+    assert written(fleet) == ["web5"]
+
+
+BAD = {
+    "no_history": (
+        {"lowtide_history": {"type": "duckdb", "path": "absent.duckdb"}, "lowtide_sources": []},
+        r"history\.path: there is no history at .*absent\.duckdb\. Check the path, or run lowtide\.fleet\.collect",
+    ),
+    "a_pool_without_data": (
+        {"lowtide_sources": [], "metric": "latency"},
+        r"pools\.web\.load\.metric|holds no .*'latency'",
+    ),
+    "a_pool_without_servers": ({"servers": []}, r"pools\.web\.servers: the pool has no servers\. Name them"),
+    "a_server_unknown_to_vsphere": ({"ghost": True}, r"no virtual machine 'ghost'.*Check the server's name"),
+    "a_wrong_password": ({"password": "guess"}, r"connection\.(username|password).*"),
+    "an_untrusted_certificate": ({"authority": "other"}, r"connection\.ca_path|certificate"),
+    "haproxy_down": ({"socket": True}, r"socket\[0\]: .*refused"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [("rolling_update.yml", case) for case in BAD]
+    + [("autoscale.yml", "a_pool_without_data"), ("autoscale.yml", "haproxy_down")],
+)
+def test_bad_input_is_one_line_and_changes_nothing(fleet, name, case, tmp_path):
+    change, message = BAD[case]
+    variables = fleet.variables()
+    variables.update({key: value for key, value in change.items() if key.startswith("lowtide_")})
+    web, connection = variables["lowtide_pools"]["web"], variables["lowtide_vsphere"]
+    if "metric" in change:
+        web["load"]["metric"] = change["metric"]
+    if "servers" in change:
+        web["servers"] = change["servers"]
+    if "ghost" in change:
+        web["standby"]["servers"] = ["ghost"]
+    if "password" in change:
+        connection["password"] = change["password"]
+    if "authority" in change:
+        connection["ca_path"] = str(Authority(tmp_path).path)
+    if "socket" in change:
+        web["balancer"]["socket"] = [f"tcp://127.0.0.1:{free_port()}"]
+    fleet.vcenter.forget()
+    before = fleet.powers()
+    done = playbook(
+        fleet, ROOT / "playbooks" / name, "-e", "lowtide_act=true",
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"), **variables,
+    )  # fmt: skip
+    assert done.returncode != 0, done.stdout
+    (fatal,) = [line for line in re.sub(r"\n {8,}", " ", done.stdout).splitlines() if line.strip().startswith("msg:")][
+        -1:
+    ]
+    assert re.search(message, fatal), fatal
+    assert "Traceback" not in done.stdout
+    assert fleet.vcenter.history() == []
+    assert fleet.powers() == before
+    assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
