@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 rm -rf _build
 mkdir -p _build/rst _build/html
 cp -R ./*.md ./*.rst conf.py _static _build/rst/
-cp ../CONTRIBUTING.md _build/rst/contributing.md
+sed 's#(docs/#(#g' ../CONTRIBUTING.md >_build/rst/contributing.md
 antsibull-docs --config-file antsibull-docs.cfg collection --use-current --fail-on-error \
     --dest-dir _build/rst lowtide.fleet
 sphinx-build --builder html --fail-on-warning --keep-going --quiet _build/rst _build/html

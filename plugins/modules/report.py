@@ -145,7 +145,7 @@ EXAMPLES = r"""
 RETURN = r"""
 dest:
   description: The file.
-  type: path
+  type: str
   returned: success
   sample: /srv/reports/fleet.html
 size:

@@ -142,27 +142,27 @@ class Page(html.parser.HTMLParser):
         self.text = ""
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag, attrs):
         if tag not in self.VOID:
             self.open.append(tag)
-        self._attributes(attributes)
+        self._note(attrs)
 
-    def handle_startendtag(self, tag, attributes):
-        self._attributes(attributes)
+    def handle_startendtag(self, tag, attrs):
+        self._note(attrs)
 
     def handle_endtag(self, tag):
         if tag not in self.VOID:
             assert self.open.pop() == tag
 
-    def _attributes(self, attributes):
+    def _note(self, attributes):
         given = dict(attributes)
         self.ids += [given["id"]] if "id" in given else []
         self.links += [given[name] for name in ("src", "href", "xlink:href", "srcset", "data") if name in given]
 
-    def handle_data(self, text):
+    def handle_data(self, data):
         if self.open and self.open[-1] == "h2":
-            self.headings.append(text)
-        self.text += text
+            self.headings.append(data)
+        self.text += data
 
 
 def test_it_is_whole_in_itself(inputs, tmp_path):
