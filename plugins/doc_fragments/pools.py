@@ -19,20 +19,24 @@ options:
     suboptions:
       type:
         description:
-          - V(duckdb) is one file on the controller, at O(history.path).
+          - V(duckdb) is one file on the controller, at O(history.path), and one more for each further tenant.
+          - V(postgresql) is a schema C(lowtide) in a database, at O(history.url), and one more for each further tenant; for
+            controllers that forget their disk.
           - V(prometheus) reads straight from a server that speaks the Prometheus API, at O(history.url).
         type: str
-        choices: [duckdb, prometheus]
+        choices: [duckdb, postgresql, prometheus]
         default: duckdb
       path:
         description: The DuckDB file. Needed with O(history.type=duckdb).
         type: path
       retention:
-        description: How long samples are kept with O(history.type=duckdb). At least 30 days, which forecasts learn from.
+        description: How long samples are kept. At least 30 days, which forecasts learn from.
         type: str
         default: 90d
       url:
-        description: Base address of the Prometheus API, without C(/api/v1). Needed with O(history.type=prometheus).
+        description:
+          - Base address of the Prometheus API, without C(/api/v1), with O(history.type=prometheus).
+          - C(postgresql://host:5432/database) with O(history.type=postgresql).
         type: str
       queries:
         description:
@@ -50,10 +54,10 @@ options:
         type: str
         default: pool
       username:
-        description: User of HTTP basic authentication.
+        description: User of HTTP basic authentication, or of the database.
         type: str
       password:
-        description: Password of HTTP basic authentication.
+        description: Password of that user.
         type: str
       token:
         description: Bearer token, instead of user and password.
@@ -64,6 +68,12 @@ options:
         default: true
       ca_path:
         description: PEM file of the authority that signed the server's certificate, where the system does not know it.
+        type: path
+      client_cert:
+        description: PEM file of a certificate to show to the server.
+        type: path
+      client_key:
+        description: PEM file of the key of O(history.client_cert), where it is not in the same file.
         type: path
       timeout:
         description: How long one request may take.

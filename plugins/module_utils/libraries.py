@@ -75,6 +75,11 @@ numpy = Library("numpy", distribution="numpy", minimum="1.26")
 duckdb = Library("duckdb", distribution="duckdb", minimum="1.1", reason="for the embedded history")
 psycopg = Library("psycopg", distribution="psycopg[binary]", minimum="3.1", reason="for a history in PostgreSQL")
 requests = Library("requests", distribution="requests", minimum="2.28", reason="to speak HTTP")
+holidays = Library("holidays", distribution="holidays", minimum="0.40", reason="to know a country's holidays")
+icalendar = Library("icalendar", distribution="icalendar", minimum="6.0", reason="to read ICS files")
+recurring_ical_events = Library(
+    "recurring_ical_events", distribution="recurring-ical-events", minimum="3.0", reason="to read ICS files"
+)
 arima_model = Library(
     "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"
 )

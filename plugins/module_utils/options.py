@@ -42,13 +42,29 @@ HISTORY: ArgumentSpec = dict(
     **_PROMETHEUS,
 )
 
+# How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
+VSPHERE: ArgumentSpec = dict(
+    hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
+    username=dict(type="str", fallback=(env_fallback, ["VMWARE_USER"])),
+    password=dict(type="str", no_log=True, fallback=(env_fallback, ["VMWARE_PASSWORD"])),
+    port=dict(type="int", default=443, fallback=(env_fallback, ["VMWARE_PORT"])),
+    validate_certs=dict(type="bool", default=True, fallback=(env_fallback, ["VMWARE_VALIDATE_CERTS"])),
+    ca_path=dict(type="path"),
+)
+
 # Where series are collected from.
 SOURCE: ArgumentSpec = dict(
-    type=dict(type="str", choices=["prometheus", "files"], required=True),
+    type=dict(type="str", choices=["prometheus", "files", "vsphere", "haproxy", "inline"], required=True),
     pool=dict(type="list", elements="str", default=[]),
     paths=dict(type="list", elements="path"),
     columns=dict(type="dict", default={}),
     metrics=dict(type="dict"),
+    samples=dict(type="list", elements="dict"),
+    socket=dict(type="list", elements="str"),
+    backends=dict(type="dict", default={}),
+    interval=dict(type="str", default="5s"),
+    connection=dict(type="dict", options=VSPHERE),
+    find=dict(type="dict", default={}),
     **_PROMETHEUS,
 )
 
@@ -152,16 +168,6 @@ COLLECT: ArgumentSpec = dict(
     step=dict(type="str", default="5m"),
     window=dict(type="str", default="30d"),
     overlap=dict(type="str", default="1h"),
-)
-
-# How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
-VSPHERE: ArgumentSpec = dict(
-    hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
-    username=dict(type="str", fallback=(env_fallback, ["VMWARE_USER"])),
-    password=dict(type="str", no_log=True, fallback=(env_fallback, ["VMWARE_PASSWORD"])),
-    port=dict(type="int", default=443, fallback=(env_fallback, ["VMWARE_PORT"])),
-    validate_certs=dict(type="bool", default=True, fallback=(env_fallback, ["VMWARE_VALIDATE_CERTS"])),
-    ca_path=dict(type="path"),
 )
 
 # One member of a balancer's backend, as it shall be.

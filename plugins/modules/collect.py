@@ -26,17 +26,21 @@ attributes:
     support: full
 options:
   sources:
-    description: Where to collect from, one after the other.
+    description: Where to collect from, one after the other. Nothing is fetched when empty.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       type:
         description:
           - V(prometheus) is a server that speaks the Prometheus API, at O(sources[].url).
           - V(files) are CSV and Parquet files, at O(sources[].paths).
+          - V(vsphere) is the PerformanceManager of vCenter or an ESXi host, at O(sources[].connection).
+          - V(haproxy) are the statistics of the HAProxies at O(sources[].socket). They tell of the present, so collect just
+            after the end of each step.
+          - V(inline) are O(sources[].samples) given in the task, such as those that M(lowtide.fleet.host_metrics) returned.
         type: str
-        choices: [prometheus, files]
+        choices: [prometheus, files, vsphere, haproxy, inline]
         required: true
       pool:
         description: Names of the pools this source knows. All when empty.
@@ -79,6 +83,12 @@ options:
       ca_path:
         description: PEM file of the authority that signed the server's certificate, where the system does not know it.
         type: path
+      client_cert:
+        description: PEM file of a certificate to show to the server.
+        type: path
+      client_key:
+        description: PEM file of the key of O(sources[].client_cert), where it is not in the same file.
+        type: path
       timeout:
         description: How long one request may take.
         type: str
@@ -96,9 +106,93 @@ options:
         default: {}
       metrics:
         description:
-          - What to read from the files, by metric name, as text or as a dictionary with C(column), C(aggregation) and C(unit).
-          - The text names a column of its own, or, in files with one sample per row, the value in the column C(metric).
+          - What to read, by metric name, as text or as a dictionary that also has C(aggregation) and C(unit).
+          - With V(files) a C(column). It names a column of its own, or, in files with one sample per row, the value in the column
+            C(metric).
+          - With V(vsphere) a C(counter) as group, name and rollup. By default C(cpu), C(memory), C(network) and C(disk), from
+            C(cpu.usage.average), C(mem.usage.average), C(net.usage.average) and C(disk.usage.average).
+          - With V(haproxy) a C(field) of C(show stat). By default C(requests), C(latency) and C(errors), from C(stot), C(ttime) and
+            C(hrsp_5xx).
+          - With V(inline) a C(name), as the samples have it. By default all of them.
         type: dict
+      samples:
+        description: Samples, each with C(time), C(metric), C(value), and C(server) or C(pool).
+        type: list
+        elements: dict
+      socket:
+        description: Addresses of HAProxy's runtime API, such as C(tcp://lb1:9999) or C(unix:///run/haproxy/admin.sock).
+        type: list
+        elements: str
+      backends:
+        description: The backend of each pool at HAProxy, where it is not called like the pool.
+        type: dict
+        default: {}
+      interval:
+        description: How far apart HAProxy's counters are read twice, to tell their rate.
+        type: str
+        default: 5s
+      connection:
+        description: How to reach vCenter or an ESXi host.
+        type: dict
+        suboptions:
+          hostname:
+            description: Its name or address. The environment's E(VMWARE_HOST) when unset.
+            type: str
+          username:
+            description: The account, which needs the right to read. The environment's E(VMWARE_USER) when unset.
+            type: str
+          password:
+            description: Its password. The environment's E(VMWARE_PASSWORD) when unset.
+            type: str
+          port:
+            description: The port of the API. The environment's E(VMWARE_PORT) when unset.
+            type: int
+            default: 443
+          validate_certs:
+            description: Whether the certificate must be trusted. The environment's E(VMWARE_VALIDATE_CERTS) when unset.
+            type: bool
+            default: true
+          ca_path:
+            description: PEM file of the authority that signed the certificate, where the system does not know it.
+            type: path
+      find:
+        description: How servers are found among virtual machines, as O(lowtide.fleet.standby#module:find) has it.
+        type: dict
+        default: {}
+  marks:
+    description:
+      - Maintenance to note, so that forecasts and anomaly scores can leave its samples out - an update, a boot, a move.
+      - The same mark twice is one.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      pool:
+        description: The pool.
+        type: str
+        required: true
+      servers:
+        description: Its servers that were touched. All of the pool, and its total, when empty.
+        type: list
+        elements: str
+        default: []
+      from:
+        description: When it began, ISO 8601.
+        type: str
+        required: true
+      to:
+        description: When it ended, ISO 8601. O(now) when unset.
+        type: str
+      why:
+        description: What it was.
+        type: str
+        default: maintenance
+  health:
+    description:
+      - Whether to report how many days the history holds of each pool and metric, and whether that is enough to forecast.
+      - Not in check mode.
+    type: bool
+    default: true
   step:
     description: Spacing of the grid. It must divide a day.
     type: str
@@ -137,6 +231,16 @@ EXAMPLES = r"""
         paths: ["{{ playbook_dir }}/january-*.csv"]
         columns: {time: timestamp, server: host}
         metrics: {requests: requests_per_second}
+
+- name: Store what host_metrics returned on each host, and mark an update that just ended
+  lowtide.fleet.collect:
+    history: {path: "{{ playbook_dir }}/history.duckdb"}
+    pools: "{{ lowtide_pools }}"
+    sources:
+      - type: inline
+        samples: "{{ ansible_play_hosts | map('extract', hostvars, ['host', 'samples']) | flatten }}"
+    marks:
+      - {pool: web, servers: [web1, web2], from: "{{ update_started }}", why: update}
 """
 
 RETURN = r"""
@@ -180,6 +284,74 @@ collected:
       newest: "2026-02-01T00:00:00Z"
       missing: 3
       gaps: [{server: web3, from: "2026-01-12T04:05:00Z", to: "2026-01-12T04:15:00Z", missing: 3}]
+marked:
+  description: How many marks are new.
+  returned: success
+  type: int
+  sample: 0
+health:
+  description: What the history holds, by pool and metric - the metric that scales each pool, and all that are collected.
+  returned: when O(health) is V(true)
+  type: list
+  elements: dict
+  contains:
+    pool:
+      description: The pool.
+      type: str
+    metric:
+      description: The metric.
+      type: str
+    servers:
+      description: How many servers of the pool have samples.
+      type: int
+    servers_wanted:
+      description: How many servers the pool has, standbys not counted.
+      type: int
+    total:
+      description: Whether the history holds the pool's total, which then counts alone.
+      type: bool
+    days:
+      description: Days from the oldest to the newest sample.
+      type: float
+    samples:
+      description: How many samples there are.
+      type: int
+    missing:
+      description: How many are missing between the oldest and the newest of each series.
+      type: int
+    gaps:
+      description: In how many runs they are missing.
+      type: int
+    oldest:
+      description: Stamp of the oldest sample.
+      type: str
+    newest:
+      description: Stamp of the newest sample.
+      type: str
+    age_seconds:
+      description: How old the newest sample is.
+      type: int
+    fresh:
+      description: Whether it is at most three steps old.
+      type: bool
+    enough:
+      description: Whether there are two weeks of all servers, or of the total, with less than a fifth missing.
+      type: bool
+  sample:
+    - pool: web
+      metric: requests
+      servers: 8
+      servers_wanted: 8
+      total: false
+      days: 30.0
+      samples: 69117
+      missing: 3
+      gaps: 1
+      oldest: "2026-01-02T00:05:00Z"
+      newest: "2026-02-01T00:00:00Z"
+      age_seconds: 12
+      fresh: true
+      enough: true
 words:
   description: The same in plain sentences.
   returned: success

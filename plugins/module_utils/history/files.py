@@ -16,6 +16,7 @@ from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from .base import Closing, Metric, Pools, assembled, metrics, wanted
 from .grid import to_grid
+from .inline import keyed
 
 _COLUMNS = {"time": "time", "pool": "pool", "server": "server", "metric": "metric", "value": "value"}
 _PARQUET = (".parquet", ".pq")
@@ -109,7 +110,7 @@ class Files(Closing):
         names = list(zip(found["pool"].tolist(), found["server"].tolist(), strict=True))
         breaks = [0, *(at for at in range(1, len(names)) if names[at] != names[at - 1]), len(names)]
         for begin, until in itertools.pairwise(breaks):
-            key = self._key(*names[begin], metric, pools)
+            key = keyed(*names[begin], metric, pools)
             if key is not None:
                 yield key, (found["time"][begin:until], np.asarray(found["value"][begin:until]))
 
@@ -138,18 +139,6 @@ class Files(Closing):
         if long:
             statement += f" WHERE {_name(self.columns['metric'])} = '{_quoted(metric.expression)}'"
         return statement
-
-    def _key(self, pool: str, server: str, metric: Metric, pools: t.Mapping[str, list[str] | None]) -> SeriesKey | None:
-        """What a series of a file is, or None where it was not asked for."""
-        for name, servers in pools.items():
-            if pool not in ("", name):
-                continue
-            if server:
-                if (servers is not None and server in servers) or (servers is None and pool):
-                    return SeriesKey(name, server, metric.name)
-            elif pool or len(pools) == 1:
-                return SeriesKey(name, None, metric.name)
-        return None
 
 
 def _name(column: str) -> str:

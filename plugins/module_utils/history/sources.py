@@ -11,7 +11,10 @@ import typing as t
 from ..series import Series
 from .base import Metric, Pools
 from .files import Files
+from .haproxy import HAProxyStatistics
+from .inline import Inline
 from .prometheus import Prometheus
+from .vsphere import VSphere
 
 
 class Source(t.Protocol):
@@ -44,6 +47,11 @@ def open(spec: t.Mapping[str, t.Any], option: str) -> Source:
     :param spec: Checked values of ``options.SOURCE``.
     :param option: Dotted path of the specification, for errors.
     """
-    if spec["type"] == "files":
-        return Files(spec, option)
-    return Prometheus(spec, option)
+    kinds: dict[str, t.Callable[[t.Mapping[str, t.Any], str], Source]] = {
+        "prometheus": Prometheus,
+        "files": Files,
+        "vsphere": VSphere,
+        "haproxy": HAProxyStatistics,
+        "inline": Inline,
+    }
+    return kinds[spec["type"]](spec, option)
