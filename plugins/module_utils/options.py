@@ -124,7 +124,12 @@ POOL: ArgumentSpec = dict(
     calendar=dict(
         type="dict",
         default={},
-        options=dict(time_zone=dict(type="str", default="UTC")),
+        options=dict(
+            time_zone=dict(type="str", default="UTC"),
+            holidays=dict(type="str"),
+            events=dict(type="list", elements="dict", default=[]),
+            files=dict(type="list", elements="path", default=[]),
+        ),
     ),
     update=dict(
         type="dict",

@@ -143,13 +143,16 @@ class VSphere(Closing):
 
 
 def _pieces(first: int, last: int, now: float) -> t.Iterator[tuple[int, float, float]]:
-    """Interval, begin and end of the queries for a range, the coarsest first, so that a finer one counts."""
+    """Interval, begin and end of the queries for a range, the coarsest first, so that a finer one counts.
+
+    Each reaches one of its own intervals into the next finer one's time, so that no step between them is left out.
+    """
     until = float(last)
     pieces = []
     for interval, kept in _INTERVALS:
         begin = max(float(first), now - kept)
         if begin < until:
-            pieces.append((interval, begin, until))
+            pieces.append((interval, begin, min(until + interval, float(last))))
             until = begin
     yield from reversed(pieces)
 
