@@ -125,9 +125,12 @@ class DuckDBHistory(Tables):
         """See :meth:`~.tables.Tables._rows`."""
         return self._connection.execute(statement, list(values) or None).fetchall()
 
-    def _many(self, statement: str, rows: list[tuple[t.Any, ...]]) -> None:
-        """See :meth:`~.tables.Tables._many`."""
-        self._connection.executemany(statement, rows)
+    def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
+        """See :meth:`~.tables.Tables._insert`."""
+        columns = {f"c{at}": np.array(column) for at, column in enumerate(zip(*rows, strict=True))}
+        self._connection.register("rows", columns)
+        self._connection.execute(f"INSERT INTO {table} SELECT * FROM rows {conflict}")
+        self._connection.unregister("rows")
 
     @contextlib.contextmanager
     def _transaction(self) -> t.Iterator[t.Callable[[], None]]:

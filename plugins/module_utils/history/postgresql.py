@@ -203,10 +203,11 @@ class PostgreSQLHistory(Tables):
         cursor = self._connection.execute(statement.replace("?", "%s"), list(values))
         return cursor.fetchall() if cursor.description else []
 
-    def _many(self, statement: str, rows: list[tuple[t.Any, ...]]) -> None:
-        """See :meth:`~.tables.Tables._many`."""
+    def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
+        """See :meth:`~.tables.Tables._insert`."""
+        values = ", ".join(["%s"] * len(rows[0]))
         with self._connection.cursor() as cursor:
-            cursor.executemany(statement.replace("?", "%s"), rows)
+            cursor.executemany(f"INSERT INTO {table} VALUES ({values}) {conflict}", rows)
 
     @contextlib.contextmanager
     def _transaction(self) -> t.Iterator[t.Callable[[], None]]:

@@ -61,8 +61,8 @@ class Tables(Closing):
         """Run a statement with C(?) for each value, and return its rows."""
         raise NotImplementedError
 
-    def _many(self, statement: str, rows: list[tuple[t.Any, ...]]) -> None:
-        """Run a statement for each row of values."""
+    def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
+        """Insert rows into a table, many at once. :param conflict: The statement's C(ON CONFLICT), if it has one."""
         raise NotImplementedError
 
     def _transaction(self) -> contextlib.AbstractContextManager[t.Callable[[], None]]:
@@ -205,7 +205,7 @@ class Tables(Closing):
         }
         following = max((number for number, _step in known.values()), default=-1) + 1
         fresh: list[tuple[t.Any, ...]] = []
-        finer: list[tuple[t.Any, ...]] = []
+        finer: list[tuple[int, int]] = []
         result = []
         for batch in batches:
             own_step = batch.series.step_seconds
@@ -223,9 +223,10 @@ class Tables(Closing):
                     finer.append((own_step, number))
             result.append(numbers)
         if fresh:
-            self._many("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?)", fresh)
-        if finer:
-            self._many("UPDATE series SET step_seconds = ? WHERE id = ?", finer)
+            self._insert("series", fresh)
+        for own_step in sorted({step for step, _number in finer}):
+            chosen = ", ".join(str(number) for step, number in finer if step == own_step)
+            self._rows(f"UPDATE series SET step_seconds = ? WHERE id IN ({chosen})", [own_step])
         return result
 
     def _cover(self, batch: Batch) -> None:
@@ -240,10 +241,10 @@ class Tables(Closing):
             if whole != known:
                 rows.append((batch.source, pool, server, batch.metric, *whole))
         if rows:
-            self._many(
-                "INSERT INTO coverage VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (source, pool, server, metric) "
-                "DO UPDATE SET first = excluded.first, last = excluded.last",
+            self._insert(
+                "coverage",
                 rows,
+                "ON CONFLICT (source, pool, server, metric) DO UPDATE SET first = excluded.first, last = excluded.last",
             )
 
     def coverage(self, source: str, metric: str, pools: Pools) -> dict[tuple[str, str], tuple[int, int]]:
@@ -322,7 +323,7 @@ class Tables(Closing):
             known = {tuple(row) for row in self._rows("SELECT pool, servers, first, last, why FROM marks")}
             fresh = sorted({_mark_row(mark) for mark in marks} - known)
             if fresh:
-                self._many("INSERT INTO marks VALUES (?, ?, ?, ?, ?)", fresh)
+                self._insert("marks", fresh)
             if pretend:
                 undo()
         return len(fresh)
