@@ -26,7 +26,7 @@ def to_grid(
     """One series on the grid of stamps in (first, last].
 
     :param times: Epoch seconds, shape (samples,), in any order; of samples with one stamp the later in the array counts.
-    :param values: Shape (samples,); NaN is no sample.
+    :param values: Shape (samples,); NaN and infinity are no sample.
     :param first: Epoch seconds, a multiple of the step. :param last: Likewise.
     :param aggregation: C(mean), C(max), C(last), or C(rate): the increase per second of a counter.
     :returns: Shape (steps,), NaN where a step has no sample.
@@ -53,8 +53,8 @@ def to_grid(
 
 
 def _in_order(times: numpy.ndarray, values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Samples by time, one per stamp, without NaN."""
-    there = ~np.isnan(values)
+    """Samples by time, one per stamp, without NaN and infinity."""
+    there = np.isfinite(values)
     if not there.all():
         times, values = times[there], values[there]
     if times.size > 1 and not (np.diff(times) > 0).all():

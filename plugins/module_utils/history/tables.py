@@ -392,7 +392,7 @@ def retention(spec: t.Mapping[str, t.Any], option: str) -> float:
 
 def _flat(series: Series, numbers: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """Id, time and value of each sample that is there."""
-    rows, columns = np.nonzero(~np.isnan(series.values))
+    rows, columns = np.nonzero(np.isfinite(series.values))
     return numbers[rows], series.times[columns], series.values[rows, columns]
 
 

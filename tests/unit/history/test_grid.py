@@ -28,6 +28,8 @@ def test_a_sample_belongs_to_the_step_that_ends_at_or_after_it(aggregation, expe
 def test_nan_is_no_sample_and_a_stamp_counts_once():
     row = to_grid([10, 10, 20], [1.0, 5.0, np.nan], **GRID, aggregation="mean")
     np.testing.assert_array_equal(row, [5, np.nan, np.nan, np.nan])
+    row = to_grid([10, 310, 610], [np.inf, -np.inf, 1.0], **GRID, aggregation="max")
+    np.testing.assert_array_equal(row, [np.nan, np.nan, 1, np.nan])
     assert np.isnan(to_grid([], [], **GRID, aggregation="mean")).all()
 
 
