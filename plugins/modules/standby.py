@@ -7,74 +7,83 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: standby
-short_description: Wakes standbys and puts them to sleep, hundreds of virtual machines in one session
+short_description: Wake standby servers, and put them to sleep again
 version_added: 0.1.0
 author:
   - "The Lowtide authors (@lowtide)"
 description:
-  - Makes power states in vSphere what a plan, or the lists given, ask for, and waits until the servers woken can carry load.
-  - All virtual machines are handled together in one session. One that fails does not stop the others; the task fails at the
-    end and names each.
-  - A power-on whose reply was lost may have happened; it looks before it orders again.
-  - Asked for nothing, it only tells what is.
+  - Brings any number of standbys into the power states that you, or a scaling plan, ask for. All of them are worked on
+    together, in one session, and one that fails does not stop the others.
+  - An activated server counts as ready when its guest tools run, its IP address is known, and O(check), where there is
+    one, has passed.
+  - An order whose answer was lost is repeated only after a look shows that it was not carried out. Lost connections,
+    expired sessions and a vCenter that is away for a while are survived, within O(timeout).
+  - Without a server to activate or release it only looks.
 options:
   provider:
-    description: What has power over the servers.
+    description: What the standbys are. V(vsphere) means virtual machines of vCenter or an ESXi host.
     type: str
     choices: [vsphere]
     default: vsphere
-  connection:
-    description: How to reach vCenter or an ESXi host. Usually set once for all, as the variable C(lowtide_vsphere).
+  find:
+    description:
+      - How servers are found among virtual machines. Without it, a server is the virtual machine of the same name.
     type: dict
-    required: true
+    default: {}
     suboptions:
-      hostname:
-        description: Its name or address. C(VMWARE_HOST) of the environment when unset.
+      names:
+        description: Names of virtual machines by server name, where they differ.
+        type: dict
+        default: {}
+      folder:
+        description:
+          - Look only in this folder, and below it. Its path starts below the folder C(vm) of the datacenter.
         type: str
-      username:
-        description: The user. C(VMWARE_USER) of the environment when unset.
+      attribute:
+        description: The custom attribute that holds the server's name. The virtual machine's name does where it is not given.
         type: str
-      password:
-        description: The password. C(VMWARE_PASSWORD) of the environment when unset.
+      attributes:
+        description: Look only among virtual machines whose custom attributes have these values.
+        type: dict
+        default: {}
+      tag:
+        description: Look only among virtual machines with this tag, C(name) or C(category:name).
         type: str
-      port:
-        description: The port. C(VMWARE_PORT) of the environment when unset.
-        type: int
-        default: 443
-      validate_certs:
-        description: Whether its certificate must be trusted. C(VMWARE_VALIDATE_CERTS) of the environment when unset.
-        type: bool
-        default: true
-      ca_path:
-        description: PEM file of the authority that signed its certificate, where the system does not know it.
-        type: path
-  names:
-    description: Servers to tell about, besides those woken and released. All when nothing is named or asked for.
-    type: list
-    elements: str
-    default: []
   activate:
-    description: Servers to wake; those suspended are resumed, those off are powered on.
+    description: Servers to wake.
     type: list
     elements: str
     default: []
   release:
-    description: Servers to put to sleep.
+    description: Servers to put to sleep. One that is suspended or off already is left as it is.
+    type: list
+    elements: str
+    default: []
+  candidates:
+    description:
+      - Servers that take the place of those whose activation fails, in this order. One that is on already is passed over.
     type: list
     elements: str
     default: []
   plan:
     description:
-      - A plan of M(lowtide.fleet.scaling_plan), whose servers to wake and to release are added to the lists, or of
-        M(lowtide.fleet.update_plan), whose standbys are woken.
+      - A plan that M(lowtide.fleet.scaling_plan) returned. What it activates and releases is added to O(activate) and
+        O(release), its candidates to O(candidates).
+      - A release that the plan does not want before a later moment is left for a later run.
     type: dict
+  now:
+    description: The moment to judge the plan's releases by, ISO 8601. The present when unset.
+    type: str
   idle_state:
-    description: What a released server becomes. V(off) shuts its guest down first.
+    description:
+      - What a released server becomes.
+      - V(suspended) wakes fastest. V(off) shuts the guest down first, if its tools run.
     type: str
     choices: [suspended, 'off']
     default: suspended
   wait:
-    description: Whether to wait until a woken server is ready - its guest tools run, it has an address, and O(check) passed.
+    description:
+      - Whether to wait until activated servers are ready. Otherwise only the power state is waited for.
     type: bool
     default: true
   timeout:
@@ -82,31 +91,32 @@ options:
     type: str
     default: 5m
   shutdown_timeout:
-    description: How long a guest may take to shut down before its power is cut, with O(idle_state=off).
+    description: How long a guest may take to shut down before its power is cut. Within O(timeout).
     type: str
     default: 2m
   check:
-    description: What must answer at a woken server's address.
+    description: What a server must do, beyond being up, to be ready.
     type: dict
     suboptions:
       port:
-        description: The TCP port.
+        description: It accepts TCP connections on this port of its address.
         type: int
         required: true
       path:
-        description: A path, to ask over HTTP; a TCP connection is enough when unset.
+        description: It answers an HTTP request for this path with a status from 200 to 399.
         type: str
       timeout:
         description: How long one attempt may take.
         type: str
         default: 2s
   parallel:
-    description: How many orders are given to vCenter at the same time.
+    description: How many power calls may be under way at a time. Waiting is for all servers at once, whatever this is.
     type: int
     default: 16
 requirements:
-  - pyvmomi >= 8.0
+  - pyvmomi >= 8.0 (with O(provider=vsphere))
 extends_documentation_fragment:
+  - lowtide.fleet.vsphere
   - lowtide.fleet.attributes
 attributes:
   check_mode:
@@ -115,47 +125,70 @@ attributes:
     support: full
   idempotent:
     support: full
-seealso:
-  - module: lowtide.fleet.scaling_plan
 """
 
 EXAMPLES = r"""
-- name: Look what the standbys are
-  lowtide.fleet.standby:
-    connection: "{{ lowtide_vsphere }}"
-    names: "{{ groups['web_standby'] }}"
-  register: standbys
-
-- name: Wake what the plan says, and wait until it answers
-  lowtide.fleet.standby:
-    connection: "{{ lowtide_vsphere }}"
-    plan: "{{ scaling.plan }}"
-    check:
-      port: 80
-      path: /health
-
-- name: Send two back to sleep
+- name: Do what the plan says
   lowtide.fleet.standby:
     connection:
-      hostname: vcenter.example
+      hostname: vcenter.example.com
       username: lowtide@vsphere.local
-      password: "{{ vsphere_password }}"
-    release: [web-s1, web-s2]
+      password: "{{ vcenter_password }}"
+    plan: "{{ scaling.plan }}"
+    check:
+      port: 8080
+      path: /health
+
+- name: Wake two standbys before an update; a third stands by for them
+  lowtide.fleet.standby:
+    activate: [web-s1, web-s2]
+    candidates: [web-s3]
+  environment:
+    VMWARE_HOST: vcenter.example.com
+    VMWARE_USER: lowtide@vsphere.local
+    VMWARE_PASSWORD: "{{ vcenter_password }}"
+
+- name: What state is everything in the folder of the standbys in?
+  lowtide.fleet.standby:
+    find:
+      folder: standby/web
+  register: standbys
 """
 
 RETURN = r"""
 servers:
-  description: What each server is, or in check mode would be.
+  description: Every server asked for, and every candidate used, by name.
   type: dict
   returned: success
+  contains:
+    power:
+      description: V(on), V(off) or V(suspended). In check mode, as it is.
+      type: str
+      returned: always
+    ready:
+      description: Whether it can carry load, as far as was looked.
+      type: bool
+      returned: always
+    ip:
+      description: Its address, while it is known.
+      type: str
+      returned: always
+    changed:
+      description: Whether its power state was changed, or would be.
+      type: bool
+      returned: always
+    failed:
+      description: Why it failed; none when it did not.
+      type: str
+      returned: always
   sample:
-    web-s1: {power: 'on', ready: true, ip: 192.0.2.11, changed: true, failed: null, seconds: 41.7}
+    web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null}
 words:
-  description: What was done, in sentences.
+  description: What was done, or would be, a sentence for each server.
   type: list
   elements: str
   returned: success
-  sample: ["web-s1: suspended → on in 41.7 s and ready"]
+  sample: ["web-s1: resumed, ready at 10.0.0.21 after 9 s"]
 """
 
 from ansible_collections.lowtide.fleet.plugins.module_utils import face
@@ -163,6 +196,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.operations import st
 
 
 def main() -> None:
+    """Run the module."""
     face.run(standby.standby, standby.SPEC)
 
 

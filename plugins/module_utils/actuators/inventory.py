@@ -10,6 +10,8 @@ import typing as t
 
 from ..errors import InvalidOption, NotFound
 from ..libraries import pyvmomi
+from . import tags
+from .power import UnknownServer
 from .properties import retrieve_below
 
 if t.TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Finder:
     def find(self, names: t.Sequence[str]) -> Machines:
         """The virtual machines of the servers named.
 
-        :raises NotFound: when one has none. :raises InvalidOption: when one has two.
+        :raises UnknownServer: when one has none. :raises InvalidOption: when one has two.
         """
         candidates = self._candidates()
         mapping = self._find.get("names") or {}
@@ -45,7 +47,8 @@ class Finder:
         for name in names:
             vms = candidates.get(mapping.get(name, name), [])
             if not vms:
-                raise NotFound(
+                raise UnknownServer(
+                    name,
                     f"vCenter has no virtual machine {mapping.get(name, name)!r}{self._where()}",
                     option=f"find.names.{name}" if name in mapping else None,
                     remedy="Check the server's name, and that the account may see it",
@@ -60,15 +63,78 @@ class Finder:
         return result
 
     def _where(self) -> str:
-        folder = self._find.get("folder")
-        return f" in folder {folder!r}" if folder else ""
+        places = [f" in folder {self._find['folder']!r}"] if self._find.get("folder") else []
+        places += [f" with tag {self._find['tag']!r}"] if self._find.get("tag") else []
+        return "".join(places)
 
     def _candidates(self) -> dict[str, list[t.Any]]:
-        return self._session.read(self._read)
+        """Virtual machines by the name that servers are found by."""
+        tag = self._find.get("tag")
+        tagged = tags.machines(self._session.connection, tag) if tag else None
+        return self._session.read(lambda: self._read(tagged))
 
-    def _read(self) -> dict[str, list[t.Any]]:
-        root = self._session.content.rootFolder
+    def _read(self, tagged: set[str] | None) -> dict[str, list[t.Any]]:
+        attribute = self._find.get("attribute")
+        attributes = self._find.get("attributes") or {}
+        paths = ("name", "customValue") if attribute or attributes else ("name",)
+        machines = self._below(paths)
+        if tagged is not None:
+            machines = {vm: properties for vm, properties in machines.items() if vm._GetMoId() in tagged}
+        keys = self._attribute_keys([*attributes, *([attribute] if attribute else [])])
         found: dict[str, list[t.Any]] = {}
-        for vm, properties in retrieve_below(self._session, root, pyvmomi.vim.VirtualMachine, ("name",)).items():
-            found.setdefault(properties["name"], []).append(vm)
+        for vm, properties in machines.items():
+            # The newest value of an attribute is its last.
+            values = {item.key: item.value for item in properties.get("customValue", ())}
+            if any(values.get(keys[name]) != str(value) for name, value in attributes.items()):
+                continue
+            name = values.get(keys[attribute]) if attribute else properties["name"]
+            if name:
+                found.setdefault(name, []).append(vm)
         return found
+
+    def _below(self, paths: t.Sequence[str]) -> Machines:
+        """Properties of the virtual machines that are in the right folders."""
+        machine = pyvmomi.vim.VirtualMachine
+        if not self._find.get("folder"):
+            return retrieve_below(self._session, self._session.content.rootFolder, machine, paths)
+        found: Machines = {}
+        for folder in self._folders():
+            found |= retrieve_below(self._session, folder, machine, paths)
+        return found
+
+    def _folders(self) -> list[t.Any]:
+        """The folders of that path, one in each datacenter that has it."""
+        root = self._session.content.rootFolder
+        folders = retrieve_below(self._session, root, pyvmomi.vim.Folder, ("name", "parent"))
+        wanted = self._find["folder"].strip("/")
+        found = [folder for folder in folders if _path(folder, folders) == wanted]
+        if not found:
+            raise NotFound(
+                f"vCenter has no folder {wanted!r} for virtual machines",
+                option="find.folder",
+                remedy="Give its path below the datacenter's folder 'vm', such as standby/web",
+            )
+        return found
+
+    def _attribute_keys(self, names: t.Sequence[str]) -> dict[str, int]:
+        """The numbers that vCenter knows custom attributes by."""
+        if not names:
+            return {}
+        keys = {field.name: field.key for field in self._session.content.customFieldsManager.field}
+        unknown = [name for name in names if name not in keys]
+        if unknown:
+            raise NotFound(
+                f"vCenter has no custom attribute {unknown[0]!r}",
+                option="find.attribute" if unknown[0] == self._find.get("attribute") else "find.attributes",
+                remedy=f"Those it has are {', '.join(sorted(keys)) or 'none'}",
+            )
+        return keys
+
+
+def _path(folder: t.Any, folders: t.Mapping[t.Any, dict[str, t.Any]]) -> str | None:
+    """A folder's path below its datacenter's folder for virtual machines; none for folders of other kinds."""
+    names = []
+    while folder in folders:
+        names.append(folders[folder]["name"])
+        folder = folders[folder].get("parent")
+    return "/".join(reversed(names[:-1])) if isinstance(folder, pyvmomi.vim.Datacenter) and names[-1] == "vm" else None

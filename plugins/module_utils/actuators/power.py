@@ -17,8 +17,18 @@ import dataclasses
 import time
 import typing as t
 
+from ..errors import NotFound
+
 # What a server can be told. A suspended server wakes by "on", too. "shutdown" asks its guest, "off" does not.
 Order = t.Literal["on", "suspend", "shutdown", "off"]
+
+
+class UnknownServer(NotFound):
+    """A provider does not have a server that was named."""
+
+    def __init__(self, server: str, problem: str, *, option: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(problem, option=option, remedy=remedy)
+        self.server = server
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +79,16 @@ class Provider(abc.ABC):
     def look(self, names: t.Collection[str]) -> dict[str, Server]:
         """The state of each server named.
 
-        :raises NotFound: when one does not exist. :raises ConnectionFailed: when it can't be known.
+        :raises UnknownServer: when one does not exist. :raises ConnectionFailed: when it can't be known.
         """
 
     @abc.abstractmethod
     def act(self, name: str, order: Order) -> Answer:
         """Give one order, and return without waiting for its effect. It is called from several threads at once."""
+
+    def names(self) -> list[str]:
+        """All servers there are, where the provider can list them."""
+        return []
 
     def order(self, orders: t.Mapping[str, Order]) -> dict[str, Answer]:
         """Give orders together, at most ``parallel`` at a time."""

@@ -183,7 +183,7 @@ class VSphere(Provider):
             up=properties.get("guest.toolsRunningStatus") == "guestToolsRunning",
             ip=properties.get("guest.ipAddress") or None,
             busy=task.get("info.state") in _RUNNING,
-            failure=_reason(error.fault, error.localizedMessage) if failed and error else None,
+            failure=_reason(error) if failed and error else None,
         )
 
     def _lose(self, trouble: str) -> None:
@@ -201,8 +201,8 @@ class VSphere(Provider):
         self._gone |= {name for name, vm in self._vms.items() if vm._GetMoId() == obj._GetMoId()}
 
 
-def _reason(fault: t.Any, message: str | None = None) -> str:
+def _reason(fault: t.Any) -> str:
     """What vCenter says about a fault, with the fault's name, as nobody finds the cause by the sentence alone."""
     name = type(fault).__name__.rpartition(".")[2]
-    text = (message or getattr(fault, "msg", None) or "").strip().rstrip(".")
+    text = (fault.msg or "").strip().rstrip(".")
     return f"{text} ({name})" if text else name

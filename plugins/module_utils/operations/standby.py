@@ -2,27 +2,39 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The operation behind the module ``standby``: power states made what a plan says."""
+"""The operation behind the module ``standby``."""
 
 from __future__ import annotations
 
-import http.client
-import socket
+import datetime
 import typing as t
 
 from .. import options, timing
+from ..actuators import vsphere
 from ..actuators.change import Course, Policy, change
-from ..actuators.power import Server
-from ..actuators.vsphere import VSphere
-from ..errors import InvalidOption, LowtideError
+from ..actuators.power import Provider, Server, UnknownServer
+from ..actuators.readiness import answers
+from ..errors import InvalidOption
 
 SPEC: options.ArgumentSpec = dict(
     provider=dict(type="str", choices=["vsphere"], default="vsphere"),
-    connection=dict(type="dict", required=True, options=options.VSPHERE),
-    names=dict(type="list", elements="str", default=[]),
+    connection=dict(type="dict", options=options.VSPHERE, apply_defaults=True),
+    find=dict(
+        type="dict",
+        default={},
+        options=dict(
+            names=dict(type="dict", default={}),
+            folder=dict(type="str"),
+            attribute=dict(type="str"),
+            attributes=dict(type="dict", default={}),
+            tag=dict(type="str"),
+        ),
+    ),
     activate=dict(type="list", elements="str", default=[]),
     release=dict(type="list", elements="str", default=[]),
+    candidates=dict(type="list", elements="str", default=[]),
     plan=dict(type="dict"),
+    now=dict(type="str"),
     idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
     wait=dict(type="bool", default=True),
     timeout=dict(type="str", default="5m"),
@@ -30,149 +42,216 @@ SPEC: options.ArgumentSpec = dict(
     check=dict(
         type="dict",
         options=dict(
-            port=dict(type="int", required=True),
-            path=dict(type="str"),
-            timeout=dict(type="str", default="2s"),
+            port=dict(type="int", required=True), path=dict(type="str"), timeout=dict(type="str", default="2s")
         ),
     ),
     parallel=dict(type="int", default=16),
 )
 
 
-class NotAllDone(LowtideError):
-    """Some servers did not reach the state that was asked for; the others did."""
+class Wishes(t.NamedTuple):
+    """What is asked for: servers to wake, to put to sleep, and to wake in place of one that fails."""
+
+    activate: list[str]
+    release: list[str]
+    candidates: list[str]
+
+    @property
+    def asked(self) -> list[str]:
+        """The servers that are to change, each once."""
+        return [*self.activate, *self.release]
 
 
 def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
-    """Wake and release servers, all in one session, and tell what each is.
+    """Wake standbys, put them to sleep, or only look.
 
-    :param params: Checked values of ``SPEC``.
-    :returns: ``changed``, ``servers``, ``words`` and ``diff``.
-    :raises NotAllDone: naming each server that failed and why, when the others are done.
+    :returns: ``servers`` by name, ``words``, ``warnings``, ``diff``; and ``failed`` with ``msg`` when a server failed.
     """
-    activate, release = _wanted(params)
+    wishes = wanted(params)
     policy = _policy(params)
-    names = list(dict.fromkeys([*params["names"], *activate, *release]))
-    with VSphere(params["connection"], parallel=params["parallel"]) as vcenter:
-        before = vcenter.look(names or vcenter.names())
+    with _provider(params) as provider:
+        names = [*wishes.asked, *wishes.candidates]
+        servers = _look(provider, names, params)
+        if not wishes.asked:
+            return _gathered(servers)
         if check_mode:
-            after = _would_be(before, activate, release, policy.idle_state)
-            return _result(before, after, {})
-        courses = change(vcenter, before, activate=activate, release=release, policy=policy)
-        after = {name: courses[name].server if name in courses else server for name, server in before.items()}
-    result = _result(before, after, courses)
-    failed = {name: course.failed for name, course in courses.items() if course.failed}
-    if failed:
-        done = sorted(set(courses) - set(failed))
-        raise NotAllDone(
-            "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failed.items())
-            + (f". Done: {', '.join(done)}" if done else ""),
-            remedy="Look at the virtual machines named, then run the task again: it does only what is left",
+            return _foretold(wishes, servers, params["idle_state"])
+        courses = change(provider, servers, **wishes._asdict(), policy=policy)
+    return _done(courses, wishes)
+
+
+def _look(provider: Provider, names: list[str], params: dict[str, t.Any]) -> dict[str, Server]:
+    """The state of the servers named, or of all there are."""
+    try:
+        return provider.look(names or provider.names())
+    except UnknownServer as exc:
+        options_naming = (name for name in ("activate", "release", "candidates") if exc.server in params[name])
+        exc.option = exc.option or next(options_naming, "plan")
+        raise
+
+
+def wanted(params: dict[str, t.Any]) -> Wishes:
+    """The wishes of the options and of the plan together.
+
+    A release of the plan that is not due yet is left for a later run.
+
+    :raises InvalidOption: on a server that is to wake and to sleep, or a plan that is none.
+    """
+    now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
+    wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]))
+    for pool in _pools(params["plan"]).values():
+        wishes.activate.extend(item["server"] for item in pool.get("activate", []))
+        wishes.candidates.extend(pool.get("candidates", []))
+        wishes.release.extend(
+            item["server"]
+            for item in pool.get("release", [])
+            if "not_before" not in item or timing.moment(item["not_before"], "plan") <= now
         )
-    return result
-
-
-def _wanted(params: dict[str, t.Any]) -> tuple[list[str], list[str]]:
-    """Names to wake and to release, those of the plan among them."""
-    activate, release = list(params["activate"]), list(params["release"])
-    plan = params["plan"]
-    if plan is not None:
-        if plan.get("kind") == "scaling" and isinstance(plan.get("pools"), dict):
-            for pool in plan["pools"].values():
-                activate += [item["server"] for item in pool["activate"]]
-                release += [item["server"] for item in pool["release"]]
-        elif plan.get("kind") == "update" and isinstance(plan.get("standbys"), dict):
-            activate += plan["standbys"]["activate"]
-        else:
-            raise InvalidOption(
-                "this is neither a scaling plan nor an update plan",
-                option="plan",
-                remedy="Give what scaling_plan or update_plan returned as 'plan'",
-            )
-    activate, release = list(dict.fromkeys(activate)), list(dict.fromkeys(release))
-    both = next((name for name in activate if name in release), None)
-    if both is not None:
+    both = sorted(set(wishes.activate) & set(wishes.release))
+    if both:
         raise InvalidOption(
-            f"{both!r} is to be woken and released at once", option="release", remedy="Name it in one of the two"
+            f"{both[0]!r} is to be activated and released",
+            option="release",
+            remedy="Name it in one of them; the servers of the plan count too",
         )
-    return activate, release
+    unique = Wishes(*(list(dict.fromkeys(names)) for names in wishes))
+    return unique._replace(candidates=[name for name in unique.candidates if name not in unique.asked])
+
+
+def _pools(plan: t.Any) -> dict[str, t.Any]:
+    if not plan:
+        return {}
+    if plan.get("kind") != "scaling" or not isinstance(plan.get("pools"), dict):
+        raise InvalidOption(
+            "it is not a scaling plan", option="plan", remedy="Pass the plan that scaling_plan returned"
+        )
+    return plan["pools"]
 
 
 def _policy(params: dict[str, t.Any]) -> Policy:
     check = params["check"]
+    probe = None
+    if check:
+        seconds = timing.duration(check["timeout"], "check.timeout")
+
+        def probe(server: Server) -> bool:
+            return answers(str(server.ip), check["port"], check["path"], seconds)
+
     return Policy(
         idle_state=params["idle_state"],
         wait=params["wait"],
         timeout=timing.duration(params["timeout"], "timeout"),
         shutdown_timeout=timing.duration(params["shutdown_timeout"], "shutdown_timeout"),
-        probe=None if check is None else _probe(check),
+        probe=probe,
     )
 
 
-def _probe(check: dict[str, t.Any]) -> t.Callable[[Server], bool]:
-    """Whether a server answers: a TCP connection, or with a path an HTTP request that is answered with 2xx or 3xx."""
-    seconds = timing.duration(check["timeout"], "check.timeout")
-
-    def answers(server: Server) -> bool:
-        if server.ip is None:
-            return False
-        try:
-            if check["path"] is None:
-                socket.create_connection((server.ip, check["port"]), timeout=seconds).close()
-                return True
-            connection = http.client.HTTPConnection(server.ip, check["port"], timeout=seconds)
-            try:
-                connection.request("GET", check["path"])
-                return 200 <= connection.getresponse().status < 400
-            finally:
-                connection.close()
-        except (OSError, http.client.HTTPException):
-            return False
-
-    return answers
+def _provider(params: dict[str, t.Any]) -> Provider:
+    if params["parallel"] < 1:
+        raise InvalidOption(
+            f"{params['parallel']} calls at a time make no progress", option="parallel", remedy="Give at least 1"
+        )
+    return vsphere.VSphere(params["connection"], find=params["find"], parallel=params["parallel"])
 
 
-def _would_be(before: dict[str, Server], activate: list[str], release: list[str], idle_state: str) -> dict[str, Server]:
-    """The states that a run out of check mode would lead to."""
-    after = dict(before)
-    after.update({name: Server(power="on") for name in activate if before[name].power != "on"})
-    after.update({name: Server(power=idle_state) for name in release if before[name].power == "on"})
-    return after
+def _item(server: Server, *, ready: bool, changed: bool = False, failed: str | None = None) -> dict[str, t.Any]:
+    return {"power": server.power, "ready": ready, "ip": server.ip, "changed": changed, "failed": failed}
 
 
-def _result(before: dict[str, Server], after: dict[str, Server], courses: dict[str, Course]) -> dict[str, t.Any]:
-    moved = [name for name in before if before[name].power != after[name].power]
-    servers = {
-        name: {
-            "power": server.power,
-            "ready": courses[name].ready if name in courses else server.power == "on" and server.up,
-            "ip": server.ip,
-            "changed": name in moved,
-            "failed": courses[name].failed if name in courses else None,
-            "seconds": round(courses[name].seconds, 1) if name in courses else 0.0,
-        }
-        for name, server in after.items()
-    }
+def _up(server: Server) -> bool:
+    return server.power == "on" and server.up and server.ip is not None
+
+
+def _gathered(servers: dict[str, Server]) -> dict[str, t.Any]:
+    """The result of only looking."""
+    counts = {power: sum(server.power == power for server in servers.values()) for power in ("on", "suspended", "off")}
     return {
-        "changed": bool(moved),
-        "servers": servers,
-        "words": _words(before, after, courses, moved),
+        "changed": False,
+        "servers": {name: _item(server, ready=_up(server)) for name, server in servers.items()},
+        "words": [", ".join(f"{count} {power}" for power, count in counts.items() if count) or "no server was found"],
+    }
+
+
+def _foretold(wishes: Wishes, servers: dict[str, Server], idle_state: str) -> dict[str, t.Any]:
+    """The result of check mode: what a run would do, if all goes well."""
+    items, after, words = {}, {}, []
+    for name in wishes.asked:
+        server = servers[name]
+        awake = name in wishes.activate
+        changes = (server.power == "on") != awake
+        after[name] = ("on" if awake else idle_state) if changes else server.power
+        items[name] = _item(server, ready=_up(server), changed=changes)
+        words.append(f"{name}: {_would(server, awake, idle_state, changes)}")
+    before = {name: servers[name].power for name in wishes.asked}
+    return {
+        "changed": before != after,
+        "servers": items,
+        "words": words,
+        "diff": {"before": before, "after": after},
+    }
+
+
+def _would(server: Server, awake: bool, idle_state: str, changes: bool) -> str:
+    if not changes:
+        return f"it is {server.power} and stays so"
+    return f"it is {server.power} and would be {'woken' if awake else 'suspended' if idle_state == 'suspended' else 'shut down'}"
+
+
+def _done(courses: dict[str, Course], wishes: Wishes) -> dict[str, t.Any]:
+    """The result of a run."""
+    replaced = {course.replaces: name for name, course in courses.items() if course.replaces and not course.failed}
+    items = {
+        name: _item(
+            course.server,
+            ready=course.ready or (course.goal == "awake" and not course.policy.wait and _up(course.server)),
+            changed=course.changed,
+            failed=course.failed,
+        )
+        for name, course in courses.items()
+    }
+    words = [f"{name}: {_did(course)}" for name, course in courses.items()]
+    result: dict[str, t.Any] = {
+        "changed": any(course.changed for course in courses.values()),
+        "servers": items,
+        "words": words,
         "diff": {
-            "before": {name: before[name].power for name in moved},
-            "after": {name: after[name].power for name in moved},
+            "before": {name: course.before.power for name, course in courses.items()},
+            "after": {name: course.server.power for name, course in courses.items()},
         },
     }
+    failures = {name: course.failed for name, course in courses.items() if course.failed}
+    told = [f"{name}: {reason}" for name, reason in failures.items()]
+    short = [name for name in wishes.asked if name in failures and _heir(name, courses, replaced) is None]
+    if short:
+        result["failed"] = True
+        result["msg"] = f"{len(short)} of {len(wishes.asked)} servers failed: {'; '.join(told)}."
+    else:
+        result["warnings"] = [f"{text}; a candidate took its place" for text in told]
+    return result
 
 
-def _words(
-    before: dict[str, Server], after: dict[str, Server], courses: dict[str, Course], moved: list[str]
-) -> list[str]:
-    if not moved:
-        awake = [name for name, server in after.items() if server.power == "on"]
-        return [f"{len(awake)} of {len(after)} virtual machines are on; nothing was changed"]
-    return [
-        f"{name}: {before[name].power} → {after[name].power}"
-        + (f" in {courses[name].seconds:.1f} s" if name in courses else "")
-        + (" and ready" if name in courses and courses[name].ready and after[name].power == "on" else "")
-        for name in moved
-    ]
+def _heir(name: str, courses: dict[str, Course], replaced: dict[str | None, str]) -> str | None:
+    """The candidate that in the end stands in for a server, perhaps after other candidates failed."""
+    heir = name
+    while courses[heir].failed:
+        followers = [other for other, course in courses.items() if course.replaces == heir]
+        if not followers:
+            return None
+        heir = followers[0]
+    return heir
+
+
+def _did(course: Course) -> str:
+    server, before = course.server, course.before
+    place = f" in place of {course.replaces}" if course.replaces else ""
+    if course.failed:
+        return f"failed{place}: {course.failed}"
+    if course.goal == "asleep":
+        return f"{server.power}{'' if course.changed else ' already'}, after {timing.words(course.seconds)}"
+    how = (
+        {"off": "powered on", "suspended": "resumed"}.get(before.power, "powered on")
+        if course.changed
+        else "on already"
+    )
+    ready = f", ready at {server.ip} after {timing.words(course.seconds)}" if course.ready else ""
+    return f"{how}{place}{ready}"

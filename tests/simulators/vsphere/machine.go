@@ -128,6 +128,7 @@ func (m *machine) beginLife(boot float64) {
 			}
 			pause(life, *m.config.Respawn)
 		}
+		<-life.Done()
 	}()
 }
 
