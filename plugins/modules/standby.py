@@ -21,9 +21,13 @@ description:
   - Without a server to activate or release it only looks.
 options:
   provider:
-    description: What the standbys are. V(vsphere) means virtual machines of vCenter or an ESXi host.
+    description:
+      - What the standbys are, and so what wakes them.
+      - V(vsphere) means virtual machines of vCenter or an ESXi host.
+      - V(command) runs O(commands) of your own, where the task runs.
+      - V(wake_on_lan) sends magic packets to machines of the local network, and puts them to sleep by O(commands).
     type: str
-    choices: [vsphere]
+    choices: [vsphere, command, wake_on_lan]
     default: vsphere
   find:
     description:
@@ -49,6 +53,58 @@ options:
       tag:
         description: Look only among virtual machines with this tag, C(name) or C(category:name).
         type: str
+  commands:
+    description:
+      - Commands for O(provider=command) and O(provider=wake_on_lan), each a list of words that is run without a shell.
+        C({server}) in a word stands for the server's name. A command that ends with another code than 0 has refused.
+    type: dict
+    suboptions:
+      look:
+        description:
+          - Prints V(on), V(off) or V(suspended), and after V(on), once the server is up, a space and its address.
+          - Needed with O(provider=command).
+        type: list
+        elements: str
+      wake:
+        description: Powers the server on, or resumes it. Needed with O(provider=command).
+        type: list
+        elements: str
+      suspend:
+        description: Suspends the server.
+        type: list
+        elements: str
+      shut_down:
+        description: Shuts the server down.
+        type: list
+        elements: str
+      timeout:
+        description: How long one command may take.
+        type: str
+        default: 60s
+  wake_on_lan:
+    description: How to wake servers by magic packet. Needed with O(provider=wake_on_lan).
+    type: dict
+    suboptions:
+      macs:
+        description: Hardware addresses by server name.
+        type: dict
+        required: true
+      addresses:
+        description: Addresses by server name, of servers whose name does not resolve.
+        type: dict
+        default: {}
+      port:
+        description: A server counts as on when it accepts TCP connections on this port.
+        type: int
+        default: 22
+      broadcast:
+        description: Where packets are sent to, usually the broadcast address of the standbys' network.
+        type: str
+        default: 255.255.255.255
+      udp_port:
+        description: The port they are sent to.
+        type: int
+        default: 9
   activate:
     description: Servers to wake.
     type: list
@@ -147,6 +203,28 @@ EXAMPLES = r"""
     VMWARE_HOST: vcenter.example.com
     VMWARE_USER: lowtide@vsphere.local
     VMWARE_PASSWORD: "{{ vcenter_password }}"
+
+- name: Wake machines of a rack by magic packet, and count them as ready when their application answers
+  lowtide.fleet.standby:
+    provider: wake_on_lan
+    wake_on_lan:
+      macs: {rack1: "52:54:00:12:34:56", rack2: "52:54:00:12:34:57"}
+      broadcast: 192.0.2.255
+    commands:
+      suspend: [ssh, "root@{server}", systemctl, suspend]
+    activate: [rack1, rack2]
+    check:
+      port: 8080
+
+- name: Wake cloud instances by a command
+  lowtide.fleet.standby:
+    provider: command
+    commands:
+      look: [/usr/local/bin/instance, state, "{server}"]
+      wake: [/usr/local/bin/instance, start, "{server}"]
+      shut_down: [/usr/local/bin/instance, stop, "{server}"]
+    idle_state: "off"
+    plan: "{{ scaling.plan }}"
 
 - name: What state is everything in the folder of the standbys in?
   lowtide.fleet.standby:

@@ -28,7 +28,7 @@ def machines() -> list[dict[str, t.Any]]:
     ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def simulator(tmp_path_factory):
     times = {"boot_seconds": 0.6, "resume_seconds": 0.3, "shutdown_seconds": 0.3, "task_seconds": 0.05}
     with VsphereSimulator(tmp_path_factory.mktemp("vsphere"), vms=machines(), defaults=times) as simulator:

@@ -14,10 +14,10 @@ import typing as t
 from ..timing import words
 from .power import Answer, Order, Provider, Server
 
-# A power call whose answer was lost is repeated only after a look, and not before this many seconds.
+# A power call whose answer was lost is repeated only after a look, and not before this many seconds; each time the
+# look shows that nothing came of it, it takes as many longer, up to the limit.
 _LOOK_SECONDS = 2.0
-# How often one call is made, when each time the look shows that nothing came of it.
-_ATTEMPTS = 5
+_LONGEST_LOOK_SECONDS = 15.0
 # The longest wait between two looks at the deadlines.
 _WATCH_SECONDS = 5.0
 # The same while servers are up, but not yet found ready.
@@ -77,11 +77,13 @@ class Course:
     def wants_probe(self) -> bool:
         """It is up, and must show that it carries load."""
         waits = self.goal == "awake" and self.policy.wait and not self._over
-        return waits and self.server.power == "on" and self.server.up and bool(self.server.ip)
+        return waits and not self.server.busy and self.server.power == "on" and self.server.up and bool(self.server.ip)
 
     def step(self, server: Server, now: float) -> Order | None:
         """Take in what is known of the server; return the order to give it now, if any."""
         self.server = server
+        if server.busy:
+            return None
         if server.failure:
             self._ours = False
         if (server.power == "on") == (self.goal == "awake"):
@@ -91,15 +93,10 @@ class Course:
         if server.failure:
             self._fail(server.failure, now)
             return None
-        if server.busy:
-            return None
         if self._ordered == "shutdown" and now >= self._force:
             self._again = None
             return self._give("off")
         if self._ordered is None or (self._again is not None and now >= self._again):
-            if self._attempts == _ATTEMPTS:
-                self._fail(self._reason, now)
-                return None
             return self._give(self._wanted(), now)
         return None
 
@@ -123,7 +120,7 @@ class Course:
         if answer.kind in ("accepted", "lost"):
             self._ours = True
         if answer.kind in ("lost", "look"):
-            self._again = now + _LOOK_SECONDS
+            self._again = now + min(self._attempts * _LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
         if answer.kind == "refused":
             if self._ordered == "shutdown":
                 self._force = now

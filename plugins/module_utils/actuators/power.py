@@ -17,7 +17,7 @@ import dataclasses
 import time
 import typing as t
 
-from ..errors import NotFound
+from ..errors import ConnectionFailed, NotFound
 
 # What a server can be told. A suspended server wakes by "on", too. "shutdown" asks its guest, "off" does not.
 Order = t.Literal["on", "suspend", "shutdown", "off"]
@@ -101,7 +101,13 @@ class Provider(abc.ABC):
         Servers it can tell nothing new about are left out; when it can't look at all, :attr:`trouble` says why.
         """
         time.sleep(min(seconds, self.poll_seconds))
-        return self.look(names)
+        try:
+            servers = self.look(names)
+        except ConnectionFailed as exc:
+            self.trouble = exc.problem
+            return {}
+        self.trouble = None
+        return servers
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """End the session, if there is one."""

@@ -21,6 +21,7 @@ _POWER = {"poweredOn": "on", "poweredOff": "off", "suspended": "suspended"}
 _VM_PROPERTIES = ("runtime.powerState", "guest.toolsRunningStatus", "guest.ipAddress")
 _TASK_PROPERTIES = ("info.state", "info.error")
 _RUNNING = ("queued", "running")
+_POWER_TASKS = ("VirtualMachine.powerOn", "VirtualMachine.powerOff", "VirtualMachine.suspend")
 
 
 class VSphere(Provider):
@@ -31,6 +32,8 @@ class VSphere(Provider):
     :param parallel: How many power calls are on their way at a time.
     :raises ConnectionFailed, AuthenticationFailed: when there is no session to be had.
     """
+
+    poll_seconds = 0.5
 
     def __init__(
         self,
@@ -146,17 +149,18 @@ class VSphere(Provider):
         self._collector, self._watched = collector, set(names)
 
     def _adopt(self, names: t.Collection[str]) -> None:
-        """Where an answer was lost, the order may be at work: take the task that is running for ours."""
+        """Where an answer was lost, the order may be at work: take a power task that is running for ours."""
         doubtful = self._doubtful.intersection(names)
         if not doubtful:
             return
         vms = {self._vms[name]._GetMoId(): name for name in doubtful}
         found = retrieve(self.session, [self._vms[name] for name in doubtful], ("recentTask",))
         tasks = {task._GetMoId(): task for properties in found.values() for task in properties.get("recentTask", ())}
-        states = retrieve(self.session, list(tasks.values()), ("info.state",)) if tasks else {}
+        infos = retrieve(self.session, list(tasks.values()), ("info.state", "info.descriptionId"))
         for vm, properties in found.items():
             for task in properties.get("recentTask", ()):
-                if states.get(task._GetMoId(), {}).get("info.state") in _RUNNING:
+                info = infos.get(task._GetMoId(), {})
+                if info.get("info.state") in _RUNNING and info.get("info.descriptionId") in _POWER_TASKS:
                     self._tasks[vms[vm]] = task
         self._doubtful -= doubtful
 

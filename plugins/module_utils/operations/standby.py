@@ -10,14 +10,16 @@ import datetime
 import typing as t
 
 from .. import options, timing
-from ..actuators import vsphere
 from ..actuators.change import Course, Policy, change
+from ..actuators.command import Command
 from ..actuators.power import Provider, Server, UnknownServer
 from ..actuators.readiness import answers
+from ..actuators.vsphere import VSphere
+from ..actuators.wake_on_lan import WakeOnLan
 from ..errors import InvalidOption
 
 SPEC: options.ArgumentSpec = dict(
-    provider=dict(type="str", choices=["vsphere"], default="vsphere"),
+    provider=dict(type="str", choices=["vsphere", "command", "wake_on_lan"], default="vsphere"),
     connection=dict(type="dict", options=options.VSPHERE, apply_defaults=True),
     find=dict(
         type="dict",
@@ -28,6 +30,27 @@ SPEC: options.ArgumentSpec = dict(
             attribute=dict(type="str"),
             attributes=dict(type="dict", default={}),
             tag=dict(type="str"),
+        ),
+    ),
+    commands=dict(
+        type="dict",
+        apply_defaults=True,
+        options=dict(
+            look=dict(type="list", elements="str"),
+            wake=dict(type="list", elements="str"),
+            suspend=dict(type="list", elements="str"),
+            shut_down=dict(type="list", elements="str"),
+            timeout=dict(type="str", default="60s"),
+        ),
+    ),
+    wake_on_lan=dict(
+        type="dict",
+        options=dict(
+            macs=dict(type="dict", required=True),
+            addresses=dict(type="dict", default={}),
+            port=dict(type="int", default=22),
+            broadcast=dict(type="str", default="255.255.255.255"),
+            udp_port=dict(type="int", default=9),
         ),
     ),
     activate=dict(type="list", elements="str", default=[]),
@@ -151,7 +174,16 @@ def _provider(params: dict[str, t.Any]) -> Provider:
         raise InvalidOption(
             f"{params['parallel']} calls at a time make no progress", option="parallel", remedy="Give at least 1"
         )
-    return vsphere.VSphere(params["connection"], find=params["find"], parallel=params["parallel"])
+    parallel = params["parallel"]
+    if params["provider"] == "command":
+        return Command(params["commands"], parallel=parallel)
+    if params["provider"] == "wake_on_lan":
+        if not params["wake_on_lan"]:
+            raise InvalidOption(
+                "it is needed with this provider", option="wake_on_lan", remedy="Give at least its macs"
+            )
+        return WakeOnLan(params["wake_on_lan"], params["commands"], parallel=parallel)
+    return VSphere(params["connection"], find=params["find"], parallel=parallel)
 
 
 def _item(server: Server, *, ready: bool, changed: bool = False, failed: str | None = None) -> dict[str, t.Any]:

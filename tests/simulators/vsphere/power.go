@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -40,7 +41,8 @@ func (c *center) servePower(w http.ResponseWriter, call *call, taskFault types.B
 		writeFault(w, "Another task is already in progress.", &types.TaskInProgress{Task: call.this})
 		return
 	}
-	task := simulator.CreateTask(machine.vm, call.method[:len(call.method)-len("VM_Task")], nil)
+	name := call.method[:len(call.method)-len("VM_Task")]
+	task := simulator.CreateTask(machine.vm, strings.ToLower(name[:1])+name[1:], nil)
 	machine.update(types.PropertyChange{
 		Name: "recentTask", Val: []types.ManagedObjectReference{task.Self},
 	})

@@ -1,0 +1,124 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import ConnectionFailed, InvalidOption, NotFound
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import standby
+
+
+def call(*, check_mode=False, **options):
+    checked = ArgumentSpecValidator(standby.SPEC).validate({"timeout": "5s", **options})
+    assert not checked.error_messages
+    return standby.standby(checked.validated_parameters, check_mode=check_mode)
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """Servers that are files: their content is their state."""
+    for name, state in (("a", "off"), ("b", "on 192.0.2.2"), ("c", "suspended")):
+        (tmp_path / name).write_text(state)
+    write = ["sh", "-c", 'echo "$2" > "$0/$1"', str(tmp_path), "{server}"]
+    return {
+        "look": ["cat", f"{tmp_path}/{{server}}"],
+        "wake": [*write, "on 192.0.2.9"],
+        "suspend": [*write, "suspended"],
+        "shut_down": [*write, "off"],
+    }
+
+
+def test_commands_wake_and_release(commands):
+    wishes = {"activate": ["a", "c"], "release": ["b"]}
+    foretold = call(provider="command", commands=commands, check_mode=True, **wishes)
+    result = call(provider="command", commands=commands, **wishes)
+    assert result["diff"] == foretold["diff"] == {
+        "before": {"a": "off", "c": "suspended", "b": "on"}, "after": {"a": "on", "c": "on", "b": "suspended"}
+    }  # fmt: skip
+    assert result["servers"]["a"]["ip"] == "192.0.2.9"
+    assert not call(provider="command", commands=commands, **wishes)["changed"]
+
+
+def test_command_that_refuses_is_quoted(commands):
+    commands["wake"] = ["sh", "-c", "echo no quota left >&2; exit 3"]
+    result = call(provider="command", commands=commands, activate=["a"])
+    assert result["msg"] == "1 of 1 servers failed: a: commands.wake ended with 3: no quota left."
+
+
+def test_command_that_is_missing(commands):
+    del commands["suspend"]
+    result = call(provider="command", commands=commands, release=["b"])
+    assert "there is no command for it: give commands.suspend" in result["msg"]
+    with pytest.raises(InvalidOption, match=r"commands\.wake: it is needed"):
+        call(provider="command", commands={"look": ["true"]}, activate=["a"])
+
+
+@pytest.mark.parametrize("look", [["true"], ["echo", "asleep"], ["no-such-program"], ["false"]])
+def test_look_that_says_nothing_useful(commands, look):
+    with pytest.raises(ConnectionFailed, match=r"commands\.look: "):
+        call(provider="command", commands=commands | {"look": look}, activate=["a"])
+
+
+def test_wake_on_lan():
+    """A server that begins to answer when the magic packet for it arrives."""
+    packets = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as network, socket.create_server(("127.0.0.1", 0)) as free:
+        network.bind(("127.0.0.1", 0))
+        network.settimeout(10)
+        port = free.getsockname()[1]
+        free.close()
+
+        def wake():
+            packets.append(network.recv(200))
+            packets.append(socket.create_server(("127.0.0.1", port)))
+
+        thread = threading.Thread(target=wake)
+        thread.start()
+        lan = {
+            "macs": {"rack1": "52:54:00:12:34:56"},
+            "addresses": {"rack1": "127.0.0.1"},
+            "port": port,
+            "broadcast": "127.0.0.1",
+            "udp_port": network.getsockname()[1],
+        }
+        result = call(provider="wake_on_lan", wake_on_lan=lan, activate=["rack1"])
+        thread.join()
+    packet, listener = packets
+    with listener:
+        assert packet == bytes.fromhex("ff" * 6 + "525400123456" * 16)
+        assert result["servers"]["rack1"] == {
+            "power": "on", "ready": True, "ip": "127.0.0.1", "changed": True, "failed": None
+        }  # fmt: skip
+        again = call(provider="wake_on_lan", wake_on_lan=lan, activate=["rack1"])
+        assert not again["changed"]
+
+
+@pytest.mark.parametrize("mac", ["52:54:00:12:34", "52:54:00:12:34:5g"])
+def test_hardware_address_that_is_none(mac):
+    with pytest.raises(InvalidOption, match=r"wake_on_lan\.macs\.rack1: .* is not a hardware address"):
+        call(provider="wake_on_lan", wake_on_lan={"macs": {"rack1": mac}}, activate=["rack1"])
+
+
+def test_wake_on_lan_knows_no_such_server():
+    with pytest.raises(NotFound, match=r"activate: no hardware address is known of 'rack2'"):
+        call(provider="wake_on_lan", wake_on_lan={"macs": {}}, activate=["rack2"])
+    with pytest.raises(InvalidOption, match="wake_on_lan: it is needed"):
+        call(provider="wake_on_lan", activate=["rack2"])
+
+
+def test_plan_that_is_none():
+    with pytest.raises(InvalidOption, match="plan: it is not a scaling plan"):
+        call(plan={"kind": "updates"})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("timeout", "soon"), ("shutdown_timeout", "-1"), ("parallel", 0), ("now", "later")]
+)
+def test_options_that_make_no_sense(option, value):
+    with pytest.raises(InvalidOption, match=f"{option}: "):
+        call(**{"provider": "command", "activate": ["a"], option: value})
