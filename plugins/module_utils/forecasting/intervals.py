@@ -43,7 +43,7 @@ def predict(problem: Problem, model: PointModel, name: str) -> Prediction:
     out_of_fold = np.stack(
         [_spread(error[:, every != fold], problem.levels) if len(every) > 1 else spread for fold in every], axis=1
     )
-    backtest = Backtest(starts, actual, median, median[..., None] + out_of_fold)
+    backtest = Backtest(starts, actual, median, median[..., None] + out_of_fold, np.arange(1, steps + 1))
     width = np.repeat(spread[:, -1:], problem.horizon, axis=1)
     width[:, :steps] = spread
     if problem.horizon > steps:
@@ -69,15 +69,15 @@ def _spread(error: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
     """
     series, _windows, steps = error.shape
     result = np.empty((series, steps, len(levels)))
-    whole = _quantiles(error.reshape(series, -1), levels)
+    whole = quantiles_known(error.reshape(series, -1), levels)
     whole = np.where(np.isnan(whole), 0.0, whole)
     for part in buckets(steps):
-        inner = _quantiles(error[:, :, part].reshape(series, -1), levels)
+        inner = quantiles_known(error[:, :, part].reshape(series, -1), levels)
         result[:, part] = np.where(np.isnan(inner), whole, inner)[:, None, :]
     return result
 
 
-def _quantiles(values: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
+def quantiles_known(values: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
     """Empirical quantiles of each row that skip NaN, shape (rows, levels); NaN for a row of nothing else."""
     ordered = np.sort(values, axis=1)
     count = (~np.isnan(values)).sum(axis=1)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import typing as t
 
-from . import arima, seasonal_naive
+from . import arima, fleet, seasonal_naive
 from .problem import Prediction, Problem
 
 Model = t.Callable[[Problem], Prediction]
 
 MODELS: dict[str, Model] = {
-    "auto": seasonal_naive.predict,
+    "auto": fleet.predict,
+    "fleet": fleet.predict,
     "seasonal_naive": seasonal_naive.predict,
     "arima": arima.predict,
 }

@@ -60,15 +60,17 @@ class Backtest:
     """What a model would have said at earlier moments, beside what came.
 
     :param origins: How many samples were known at each moment, shape (windows,).
-    :param actual: Shape (series, windows, steps); NaN where a sample is missing.
+    :param actual: Shape (series, windows, ahead); NaN where a sample is missing.
     :param median: Same shape.
-    :param quantiles: Shape (series, windows, steps, levels); made without knowledge of their own window's errors.
+    :param quantiles: Shape (series, windows, ahead, levels); made without knowledge of their own window's errors.
+    :param ahead: The steps ahead that were tested, from 1, shape (ahead,).
     """
 
     origins: numpy.ndarray
     actual: numpy.ndarray
     median: numpy.ndarray
     quantiles: numpy.ndarray
+    ahead: numpy.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

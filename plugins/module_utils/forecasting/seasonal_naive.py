@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ..libraries import numpy as np
 from . import intervals
-from .problem import Prediction, Problem, origins, windows_of
+from .problem import Backtest, Prediction, Problem, origins, windows_of
 
 if t.TYPE_CHECKING:
     import numpy
@@ -18,13 +19,16 @@ if t.TYPE_CHECKING:
 
 def predict(problem: Problem) -> Prediction:
     """The last day or the last week again, whichever was nearer for the series so far; quantiles from its errors."""
-    prediction = intervals.predict(problem, _nearer, "seasonal_naive")
-    return prediction
+    return intervals.predict(problem, _nearer, "seasonal_naive")
 
 
-def daily(problem: Problem) -> Prediction:
-    """The last day again, with quantiles from its errors: what every other model is measured against."""
-    return intervals.predict(problem, lambda part, moments: repeat(part, moments, part.day), "seasonal_naive")
+def peer(problem: Problem, tested: Backtest) -> Backtest:
+    """What repeating the last day would have said where another model was tested, with quantiles from its errors."""
+    farthest = int(tested.ahead[-1])
+    median = repeat(problem.at(problem.values, farthest), tested.origins, problem.day)[:, :, tested.ahead - 1]
+    error = (tested.actual - median).reshape(len(median), -1)
+    spread = np.nan_to_num(intervals.quantiles_known(error, problem.levels))
+    return dataclasses.replace(tested, median=median, quantiles=median[..., None] + spread[:, None, None, :])
 
 
 def repeat(problem: Problem, moments: numpy.ndarray, season: int) -> numpy.ndarray:

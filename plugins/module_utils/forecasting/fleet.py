@@ -1,0 +1,261 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The fleet model: all series in one matrix, all backtest moments at once.
+
+For every quantile and every stretch of the horizon, a regression combines the :mod:`.candidates`; each series'
+weights lean on the fleet's (:mod:`.regression`). The errors of forecasts made without knowledge of the stretch they
+are compared with then move each quantile to where its share of samples is below it (conformalized quantile regression:
+Romano, Patterson and Candès, NeurIPS 2019).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import typing as t
+
+from ..libraries import numpy as np
+from . import intervals
+from .calendar import offsets
+from .candidates import Layout, candidates
+from .problem import Backtest, Prediction, Problem
+from .regression import Fleet, fit_fleet, fit_own
+from .seasonal_naive import newest_known
+
+if t.TYPE_CHECKING:
+    import numpy
+
+FEWEST = 24  # samples below which there is nothing to regress on
+MOMENTS = 36
+AHEAD = 20
+SPAN_DAYS = 18
+FOLDS = 3
+BLOCK = 64  # series at a time, so that they stay in cache
+PRIOR_SERIES = 192  # of a large fleet that the fleet's weights are fitted to
+EDGES = (3, 12, 72, 288)  # steps ahead at which a new stretch of the horizon begins
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What is regressed: moments, steps ahead, and how they are grouped.
+
+    :param moments: Samples known, rising, shape (moments,).
+    :param ahead: Steps ahead that are tested, from 1, rising, shape (ahead,).
+    :param stretches: Columns of *ahead* in each stretch of the horizon.
+    :param folds: Rows of *moments* in each fold: neighbours, so that what is close in time stays together.
+    """
+
+    moments: numpy.ndarray
+    ahead: numpy.ndarray
+    stretches: list[slice]
+    folds: list[slice]
+
+    @classmethod
+    def of(cls, length: int, horizon: int, day: int) -> Design:
+        """The design for a history of so many samples."""
+        span = min(SPAN_DAYS * day, length - 2 * day if length > 3 * day else length // 2)
+        most = min(horizon, max(1, span // 2))
+        near = np.arange(1, min(most, 4) + 1)
+        ahead = np.unique(np.append(near, np.linspace(min(5, most), most, max(1, AHEAD - 4)).round().astype(np.int64)))
+        moments = np.unique(np.linspace(length - span, length - 1, MOMENTS).round().astype(np.int64))
+        cuts = np.unique(np.append(np.searchsorted(ahead, EDGES, side="right"), [0, len(ahead)]))
+        stretches = [slice(low, high) for low, high in itertools.pairwise(cuts)]
+        marks = np.unique(np.linspace(0, len(moments), FOLDS + 1).round().astype(np.int64))
+        folds = [slice(low, high) for low, high in itertools.pairwise(marks)]
+        return cls(moments, ahead, stretches, folds)
+
+    def stretch_of(self, horizon: int) -> numpy.ndarray:
+        """The stretch of each step ahead; beyond what is tested, the last one. Shape (horizon,)."""
+        ends = self.ahead[[part.stop - 1 for part in self.stretches]]
+        return np.minimum(np.searchsorted(ends, np.arange(1, horizon + 1)), len(ends) - 1)
+
+
+def predict(problem: Problem) -> Prediction:
+    """The forecast of a whole fleet."""
+    series, length = problem.values.shape
+    if length < FEWEST:
+        return intervals.predict(problem, _newest_level, "newest level")
+    centre, scale = location_and_scale(problem.values)
+    levels = tuple(sorted({0.5, *problem.levels}))
+    design = Design.of(length, problem.horizon, problem.day)
+    layout = Layout.of(length, problem.day, problem.week, offsets(problem))
+    priors = _priors(problem, centre, scale, design, layout, levels)
+    quantiles = np.empty((series, problem.horizon, len(levels)), dtype=np.float32)
+    shape = (series, len(design.moments), len(design.ahead))
+    actual, tested = np.empty(shape, dtype=np.float32), np.empty((*shape, len(levels)), dtype=np.float32)
+    for low in range(0, series, BLOCK):
+        rows = slice(low, low + BLOCK)
+        block = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
+        quantiles[rows], actual[rows], tested[rows] = _series(*block, problem.horizon, design, layout, levels, priors)
+    wanted = [levels.index(level) for level in problem.levels]
+
+    def back(part: numpy.ndarray) -> numpy.ndarray:
+        """Out of the series' own scale."""
+        axes = tuple(range(1, part.ndim))
+        return part * np.expand_dims(scale, axes) + np.expand_dims(centre, axes)
+
+    test = back(tested)
+    backtest = Backtest(
+        design.moments, back(actual), test[..., levels.index(0.5)], test[..., wanted], ahead=design.ahead
+    )
+    return Prediction(back(quantiles)[..., wanted], backtest, ["fleet"] * series, _warnings(problem, design))
+
+
+def location_and_scale(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Median and mean absolute deviation of each series, float64; a constant one has scale 1."""
+    thin = values[:, :: max(1, values.shape[1] // 2000)]
+    empty = np.isnan(thin).all(axis=1)
+    thin = np.where(empty[:, None], newest_known(values)[:, -1:], thin) if empty.any() else thin
+    ordered = np.sort(thin, axis=1)
+    count = (~np.isnan(thin)).sum(axis=1)
+    centre = np.take_along_axis(ordered, (count // 2)[:, None], axis=1)[:, 0]
+    away = np.abs(values - centre[:, None])
+    scale = np.nansum(away, axis=1) / np.maximum((~np.isnan(values)).sum(axis=1), 1)
+    return centre, np.where(scale > 1e-12 * np.abs(centre), scale, 1.0)
+
+
+def _block(
+    values: numpy.ndarray, centre: numpy.ndarray, scale: numpy.ndarray, day: int
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Series in their own scale, float32: gaps filled, and where samples are known."""
+    own = ((values - centre[:, None]) / scale[:, None]).astype(np.float32)
+    known = ~np.isnan(own)
+    return (own if known.all() else _filled(own, day)), known
+
+
+def _filled(values: numpy.ndarray, day: int) -> numpy.ndarray:
+    """Gaps filled from the day before, else from the newest sample before."""
+    for _day in range(2):
+        if values.shape[1] > day:
+            before = np.roll(values, day, axis=1)
+            before[:, :day] = np.nan
+            values = np.where(np.isnan(values), before, values)
+    return newest_known(values)
+
+
+def _priors(
+    problem: Problem,
+    centre: numpy.ndarray,
+    scale: numpy.ndarray,
+    design: Design,
+    layout: Layout,
+    levels: tuple[float, ...],
+) -> list[list[Fleet]]:
+    """The fleet's weights by stretch and level, from a sample of it that does not depend on the order of series."""
+    series = len(problem.values)
+    rows = np.arange(series)
+    if series > PRIOR_SERIES:
+        by_size = np.lexsort((scale, centre / scale))
+        rows = by_size[np.linspace(0, series - 1, PRIOR_SERIES).round().astype(np.int64)]
+    values, known = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
+    thin = dataclasses.replace(design, moments=design.moments[:: 2 if series > 32 else 1])
+    x, y, use = _rows(values, known, thin, layout, levels)
+    return [
+        [
+            fit_fleet(_flat(x[:, :, part, index]), _flat(y[:, :, part]), _flat(use[:, :, part]), level)
+            for index, level in enumerate(levels)
+        ]
+        for part in design.stretches
+    ]
+
+
+def _rows(
+    values: numpy.ndarray, known: numpy.ndarray, design: Design, layout: Layout, levels: tuple[float, ...]
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Candidates, what came, and where it is known; each of shape (series, moments, ahead, ...)."""
+    x = candidates(values, design.moments, design.ahead, layout, levels)
+    column = design.moments[:, None] + design.ahead - 1
+    inside = column < values.shape[1]
+    column = np.minimum(column, values.shape[1] - 1)
+    return x, values[:, column], (known[:, column] & inside).astype(np.float32)
+
+
+def _flat(part: numpy.ndarray) -> numpy.ndarray:
+    """Moments and steps ahead as one axis of rows."""
+    return np.ascontiguousarray(part.reshape(part.shape[0], part.shape[1] * part.shape[2], *part.shape[3:]))
+
+
+def _series(
+    values: numpy.ndarray,
+    known: numpy.ndarray,
+    horizon: int,
+    design: Design,
+    layout: Layout,
+    levels: tuple[float, ...],
+    priors: list[list[Fleet]],
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """A block of series.
+
+    :returns: quantiles, shape (series, horizon, levels); what came, shape (series, moments, ahead), NaN where it is
+        not known; what would have been said, shape (series, moments, ahead, levels).
+    """
+    x, y, use = _rows(values, known, design, layout, levels)
+    now = candidates(values, np.array([values.shape[1]]), np.arange(1, horizon + 1), layout, levels)[:, 0]
+    stretch_of = design.stretch_of(horizon)
+    quantiles = np.empty(now.shape[:3], dtype=np.float32)
+    tested = np.empty(x.shape[:4], dtype=np.float32)
+    for number, part in enumerate(design.stretches):
+        width = part.stop - part.start
+        folds = [slice(fold.start * width, fold.stop * width) for fold in design.folds]
+        target, weight = _flat(y[:, :, part]), _flat(use[:, :, part])
+        ahead = stretch_of == number
+        for index, level in enumerate(levels):
+            rows = _flat(x[:, :, part, index])
+            own, without = fit_own(rows, target, weight, level, priors[number][index], folds)
+            quantiles[:, ahead, index] = (now[:, ahead, index] @ own[:, :, None])[..., 0]
+            for fold, weights in zip(design.folds, without, strict=True):
+                tested[:, fold, part, index] = (x[:, fold, part, index] @ weights[:, None, :, None])[..., 0]
+    tested.sort(axis=3)
+    quantiles.sort(axis=2)
+    actual = np.where(use > 0, y, np.nan)
+    _calibrate(quantiles, actual, tested, design, stretch_of, levels)
+    return quantiles, actual, tested
+
+
+CALIBRATION_LEAN = 0.25
+
+
+def _calibrate(
+    quantiles: numpy.ndarray,
+    actual: numpy.ndarray,
+    tested: numpy.ndarray,
+    design: Design,
+    stretch_of: numpy.ndarray,
+    levels: tuple[float, ...],
+) -> None:
+    """Move each quantile, in place, to where its share of the backtest's samples is below it."""
+    middle = levels.index(0.5)
+    for number, part in enumerate(design.stretches):
+        ahead = np.flatnonzero(stretch_of == number)
+        if not len(ahead):
+            continue
+        for index, level in enumerate(levels):
+            if index == middle:
+                continue
+            away = np.abs(tested[:, :, part, index] - tested[:, :, part, middle])
+            unit = away + 0.1 * away.mean(axis=(1, 2), keepdims=True) + 1e-3
+            error = (actual[:, :, part] - tested[:, :, part, index]) / unit
+            move = intervals.quantiles_known(error.reshape(len(error), -1), [level])[:, 0]
+            move = np.nan_to_num(move)
+            tested[:, :, part, index] += move[:, None, None] * unit
+            there = np.abs(quantiles[:, ahead, index] - quantiles[:, ahead, middle])
+            quantiles[:, ahead, index] += move[:, None] * (there + 0.1 * away.mean(axis=(1, 2))[:, None] + 1e-3)
+    tested.sort(axis=3)
+    quantiles.sort(axis=2)
+
+
+def _warnings(problem: Problem, design: Design) -> list[list[str]]:
+    """What follows from a short history, for each series."""
+    farthest = int(design.ahead[-1])
+    notes = []
+    if farthest < problem.horizon:
+        notes.append(f"the history is too short to test more than {farthest} steps ahead: later widths are a guess")
+    return [list(notes) for row in problem.values]
+
+
+def _newest_level(problem: Problem, moments: numpy.ndarray) -> numpy.ndarray:
+    """The newest sample known at each moment, carried on; shape (series, moments, horizon)."""
+    level = newest_known(problem.values)[:, np.maximum(moments - 1, 0)]
+    return np.repeat(level[:, :, None], problem.horizon, axis=2)

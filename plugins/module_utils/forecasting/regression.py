@@ -1,0 +1,91 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Linear quantile regression of many series at once, each leaning on its fleet.
+
+The loss of a quantile is an absolute error with two slopes, and is minimized by least squares with weights that are
+renewed from the errors (Schlossmacher, *An iterative technique for absolute deviations curve fitting*, JASA 68, 1973).
+Combining the quantiles of several forecasts so is quantile regression averaging (Nowotarski and Weron, *Computing
+electricity spot price prediction intervals using quantile regression and forecast averaging*, Computational
+Statistics 30, 2015). Each series' Gram matrix is shrunk towards the fleet's, an empirical Bayes prior.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..libraries import numpy as np
+
+if t.TYPE_CHECKING:
+    import numpy
+
+CLOSEST = 0.02  # an error below this much of a series' scale weighs no more
+RIDGE = 1e-4
+FLEET_ROUNDS = 6
+OWN_ROUNDS = 2
+LEAN = 0.3  # weight of the fleet's mean Gram matrix, in histories of one series
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """What a fleet has in common, for one horizon bucket and level.
+
+    :param weights: Of the candidates, shape (candidates,).
+    :param gram: Mean Gram matrix of a series, shape (candidates, candidates).
+    """
+
+    weights: numpy.ndarray
+    gram: numpy.ndarray
+
+
+def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float) -> Fleet:
+    """One regression over the rows of all series.
+
+    :param x: Candidates, float32, shape (series, rows, candidates), the last one constant.
+    :param y: What came, shape (series, rows). :param known: 1 where it is known, else 0.
+    """
+    count = x.shape[2]
+    weights = np.full(count, 1 / (count - 1), dtype=np.float32)
+    weights[-1] = 0
+    start = weights
+    flat, target, use = x.reshape(-1, count), y.ravel(), known.ravel()
+    for _round in range(FLEET_ROUNDS):
+        weighted = flat * _reweight(target - flat @ weights, level, use)[:, None]
+        gram = (weighted.T @ flat).astype(np.float64)
+        lean = RIDGE * np.trace(gram) / count + 1e-9
+        side = weighted.T @ target + lean * start
+        weights = np.linalg.solve(gram + lean * np.eye(count), side).astype(np.float32)
+    gram /= len(x)
+    return Fleet(weights, (gram + 1e-3 * (np.trace(gram) / count + 1e-9) * np.eye(count)).astype(np.float32))
+
+
+def fit_own(
+    x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float, fleet: Fleet, folds: list[slice]
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """One regression for each series, and one more without each fold of its rows.
+
+    :param folds: The rows of each fold.
+    :returns: weights, shape (series, candidates); those without each fold, shape (folds, series, candidates).
+    """
+    lean_gram = LEAN * fleet.gram
+    lean_side = lean_gram @ fleet.weights
+    weights = np.broadcast_to(fleet.weights, (len(x), x.shape[2]))
+    for _round in range(OWN_ROUNDS):
+        errors = y - (x @ weights[:, :, None])[..., 0]
+        weighted = (x * _reweight(errors, level, known)[..., None]).transpose(0, 2, 1)
+        grams = [weighted[:, :, fold] @ x[:, fold] for fold in folds]
+        sides = [(weighted[:, :, fold] @ y[:, fold, None])[..., 0] for fold in folds]
+        gram, side = sum(grams) + lean_gram, sum(sides) + lean_side
+        weights = np.linalg.solve(gram, side[..., None])[..., 0]
+    without = [
+        np.linalg.solve(gram - part, (side - own)[..., None])[..., 0] for part, own in zip(grams, sides, strict=True)
+    ]
+    return weights, np.stack(without)
+
+
+def _reweight(errors: numpy.ndarray, level: float, known: numpy.ndarray) -> numpy.ndarray:
+    """Weights under which squares count as the quantile's loss."""
+    slope = np.where(errors > 0, np.float32(level), np.float32(1 - level))
+    return slope * known / np.maximum(np.abs(errors), np.float32(CLOSEST))
