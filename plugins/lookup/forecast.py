@@ -49,11 +49,15 @@ options:
     default: [0.5, 0.9, 0.99]
   model:
     description:
-      - V(auto) is the default and the most accurate.
+      - V(fleet) regresses each quantile on what resembles the step ahead, for all series at once.
+      - V(auto) is V(fleet), except for series for which repeating the day before was better in the backtest.
       - V(seasonal_naive) repeats the day or the week before.
-      - V(arima) is an ARIMA with Fourier terms for the day. It needs statsmodels and seconds for each series.
+      - V(arima) is an ARIMA with Fourier terms for the day, V(ets) exponential smoothing around a season found by STL.
+        They need statsmodels, and seconds for each series.
+      - V(gbm) is one gradient-boosted quantile model for all series. It needs scikit-learn.
+      - V(lstm) is one recurrent network for all series. It needs PyTorch.
     type: str
-    choices: [arima, auto, seasonal_naive]
+    choices: [arima, auto, ets, fleet, gbm, lstm, seasonal_naive]
     default: auto
   per_server:
     description: Whether to forecast each server too.
@@ -70,7 +74,9 @@ options:
 requirements:
   - numpy >= 1.26
   - duckdb >= 1.1 (with O(history.type=duckdb))
-  - statsmodels >= 0.14 (with O(model=arima))
+  - statsmodels >= 0.14 (with O(model=arima) and O(model=ets))
+  - scikit-learn >= 1.4 (with O(model=gbm))
+  - torch >= 2.2 (with O(model=lstm))
 seealso:
   - module: lowtide.fleet.forecast
 """

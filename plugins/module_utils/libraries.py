@@ -83,6 +83,10 @@ recurring_ical_events = Library(
 arima_model = Library(
     "statsmodels.tsa.arima.model", distribution="statsmodels", minimum="0.14", reason="for the model arima"
 )
+smoothing = Library("statsmodels.tsa.api", distribution="statsmodels", minimum="0.14", reason="for the model ets")
+stl = Library("statsmodels.tsa.seasonal", distribution="statsmodels", minimum="0.14", reason="for the model ets")
+ensemble = Library("sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the model gbm")
+torch = Library("torch", distribution="torch", minimum="2.2", reason="for the model lstm")
 pyvmomi = Library("pyVmomi", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
 jinja2 = Library("jinja2", distribution="jinja2", minimum="3.1", reason="for the report")
 matplotlib = Library("matplotlib", distribution="matplotlib", minimum="3.8", reason="for the report")

@@ -11,13 +11,11 @@ statsmodels, one series after the other: minutes for a fleet, so it is there to 
 from __future__ import annotations
 
 import typing as t
-import warnings
 
 from ..libraries import arima_model
 from ..libraries import numpy as np
-from . import intervals
+from . import one_by_one
 from .problem import Prediction, Problem
-from .seasonal_naive import newest_known
 
 if t.TYPE_CHECKING:
     import numpy
@@ -29,29 +27,8 @@ FEW = 50  # samples below which a random walk is fitted
 
 
 def predict(problem: Problem) -> Prediction:
-    """An ARIMA(2, 0, 1) around the day's first harmonics; a random walk on under 50 samples."""
-    failed: dict[int, str] = {}
-    prediction = intervals.predict(problem, lambda part, moments: _points(part, moments, failed), "arima")
-    for row, reason in failed.items():
-        prediction.warnings[row].append(f"arima could not be fitted ({reason}): the newest level is carried on")
-    return prediction
-
-
-def _points(problem: Problem, moments: numpy.ndarray, failed: dict[int, str]) -> numpy.ndarray:
-    """Medians at each moment, shape (series, moments, horizon)."""
-    values = newest_known(problem.values)
-    result = np.empty((len(values), len(moments), problem.horizon))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # statsmodels tells of slow convergence; the backtest tells what it costs
-        for row, line in enumerate(values):
-            scale = float(line.std()) or 1.0
-            centre = float(line.mean())
-            try:
-                result[row] = _one((line - centre) / scale, moments, problem) * scale + centre
-            except (ValueError, np.linalg.LinAlgError) as exc:
-                failed[row] = str(exc)
-                result[row] = line[np.maximum(moments - 1, 0)][:, None]
-    return result
+    """An ARIMA(2, 0, 1) around the day's first harmonics; the newest level on under 50 samples."""
+    return one_by_one.predict(problem, _one, "arima")
 
 
 def _one(line: numpy.ndarray, moments: numpy.ndarray, problem: Problem) -> numpy.ndarray:

@@ -19,6 +19,7 @@ import typing as t
 from ..libraries import numpy as np
 from . import intervals
 from .calendar import offsets
+from .calibration import calibrate
 from .candidates import Layout, candidates
 from .problem import Backtest, Prediction, Problem
 from .regression import Fleet, fit_fleet, fit_own
@@ -207,43 +208,14 @@ def _series(
             quantiles[:, ahead, index] = (now[:, ahead, index] @ own[:, :, None])[..., 0]
             for fold, weights in zip(design.folds, without, strict=True):
                 tested[:, fold, part, index] = (x[:, fold, part, index] @ weights[:, None, :, None])[..., 0]
-    tested.sort(axis=3)
-    quantiles.sort(axis=2)
     actual = np.where(use > 0, y, np.nan)
-    _calibrate(quantiles, actual, tested, design, stretch_of, levels)
-    return quantiles, actual, tested
-
-
-CALIBRATION_LEAN = 0.25
-
-
-def _calibrate(
-    quantiles: numpy.ndarray,
-    actual: numpy.ndarray,
-    tested: numpy.ndarray,
-    design: Design,
-    stretch_of: numpy.ndarray,
-    levels: tuple[float, ...],
-) -> None:
-    """Move each quantile, in place, to where its share of the backtest's samples is below it."""
-    middle = levels.index(0.5)
     for number, part in enumerate(design.stretches):
-        ahead = np.flatnonzero(stretch_of == number)
-        if not len(ahead):
-            continue
-        for index, level in enumerate(levels):
-            if index == middle:
-                continue
-            away = np.abs(tested[:, :, part, index] - tested[:, :, part, middle])
-            unit = away + 0.1 * away.mean(axis=(1, 2), keepdims=True) + 1e-3
-            error = (actual[:, :, part] - tested[:, :, part, index]) / unit
-            move = intervals.quantiles_known(error.reshape(len(error), -1), [level])[:, 0]
-            move = np.nan_to_num(move)
-            tested[:, :, part, index] += move[:, None, None] * unit
-            there = np.abs(quantiles[:, ahead, index] - quantiles[:, ahead, middle])
-            quantiles[:, ahead, index] += move[:, None] * (there + 0.1 * away.mean(axis=(1, 2))[:, None] + 1e-3)
-    tested.sort(axis=3)
-    quantiles.sort(axis=2)
+        ahead, held_out = quantiles[:, stretch_of == number], tested[:, :, part]
+        ahead.sort(axis=2)
+        held_out.sort(axis=3)
+        calibrate(ahead, actual[:, :, part], held_out, levels, design.folds)
+        quantiles[:, stretch_of == number] = ahead
+    return quantiles, actual, tested
 
 
 def _warnings(problem: Problem, design: Design) -> list[list[str]]:

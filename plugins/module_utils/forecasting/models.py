@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import typing as t
 
-from . import arima, fleet, seasonal_naive
+from . import arima, auto, ets, fleet, gbm, lstm, seasonal_naive
 from .problem import Prediction, Problem
 
 Model = t.Callable[[Problem], Prediction]
 
 MODELS: dict[str, Model] = {
-    "auto": fleet.predict,
-    "fleet": fleet.predict,
-    "seasonal_naive": seasonal_naive.predict,
     "arima": arima.predict,
+    "auto": auto.predict,
+    "ets": ets.predict,
+    "fleet": fleet.predict,
+    "gbm": gbm.predict,
+    "lstm": lstm.predict,
+    "seasonal_naive": seasonal_naive.predict,
 }
