@@ -87,8 +87,9 @@ options:
         default 0.7).
       - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
         C(idle_cost_per_hour), C(lead_time), C(idle_state)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
-        (C(time_zone), C(holidays) (a country or a part of one, C(DE) or C(DE-BY)), C(events) (each with C(name), C(start), C(end),
-        C(effect)), C(files) (of type ICS)) and C(update) (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
+        (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
+        list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
+        name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update) (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
     type: dict
     required: true
   pool:

@@ -127,7 +127,18 @@ POOL: ArgumentSpec = dict(
         options=dict(
             time_zone=dict(type="str", default="UTC"),
             holidays=dict(type="str"),
-            events=dict(type="list", elements="dict", default=[]),
+            events=dict(
+                type="list",
+                elements="dict",
+                default=[],
+                options=dict(
+                    name=dict(type="str", default="event"),
+                    start=dict(type="str", required=True),
+                    end=dict(type="str", required=True),
+                    effect=dict(type="float"),
+                    maintenance=dict(type="bool", default=False),
+                ),
+            ),
             files=dict(type="list", elements="path", default=[]),
         ),
     ),

@@ -13,8 +13,10 @@ import typing as t
 from ..errors import InvalidOption
 from ..libraries import numpy as np
 from . import scores, seasonal_naive
+from .cleaning import clean
+from .events import events_of, take_out
 from .models import MODELS
-from .problem import DAY, Prediction, Problem
+from .problem import DAY, Backtest, Prediction, Problem
 
 if t.TYPE_CHECKING:
     import numpy
@@ -33,6 +35,7 @@ class Forecast:
         ``days`` they cover; a figure that the
         history can't tell is None.
     :param warnings: For each series what its reader must know.
+    :param tested: The backtest itself; None where there is none, or a series has no sample.
     """
 
     quantiles: numpy.ndarray
@@ -40,6 +43,7 @@ class Forecast:
     model: list[str]
     backtest: list[dict[str, t.Any]]
     warnings: list[list[str]]
+    tested: Backtest | None = None
 
 
 def forecast(
@@ -51,7 +55,7 @@ def forecast(
     end: datetime.datetime | None = None,
     model: str = "auto",
     time_zone: str = "UTC",
-    events: t.Any = None,
+    events: t.Sequence[t.Mapping[str, t.Any]] | None = None,
     seed: int = 0,
 ) -> Forecast:
     """Carry many series on.
@@ -63,6 +67,7 @@ def forecast(
     :param end: UTC stamp of the last column. Without it, time of day is unknown to calendars.
     :param model: A name from :data:`.models.MODELS`.
     :param time_zone: IANA name of the zone whose days and weeks the series follow.
+    :param events: What is not like other times: ``{name, start, end, effect, maintenance}``; see :mod:`.events`.
     :param seed: Of everything random; the same call gives the same bytes.
     :raises InvalidOption: when the question itself makes no sense. A series that is bad never raises: it gets a wide
         answer or none, and a warning.
@@ -74,28 +79,31 @@ def forecast(
         )
     if horizon < 1:
         raise InvalidOption(f"{horizon} steps ahead is not ahead", option="horizon", remedy="Give at least one step")
-    values = np.array(values, dtype=np.float64, ndmin=2)
-    warnings: list[list[str]] = [[] for row in values]
-    infinite = np.isinf(values)
-    for row in np.flatnonzero(infinite.any(axis=1)):
-        warnings[row].append(f"{int(infinite[row].sum())} samples are infinite: taken as missing")
-    values[infinite] = np.nan
-    known = np.isfinite(values).any(axis=1) if values.shape[1] else np.zeros(len(values), dtype=bool)
+    if step_seconds < 1:
+        raise InvalidOption(f"{step_seconds} s is not a step", option="step", remedy="Give at least one second")
+    marks = events_of(events)
+    values, warnings = clean(values, int(step_seconds))
+    known = ~np.isnan(values).all(axis=1) if values.shape[1] else np.zeros(len(values), dtype=bool)
     for row in np.flatnonzero(~known):
         warnings[row].append("no sample at all: there is no answer")
-    result = np.full((len(values), horizon, len(levels)), np.nan)
-    names = [""] * len(values)
-    figures: list[dict[str, t.Any]] = [_no_backtest() for row in values]
     rows = np.flatnonzero(known)
-    if len(rows):
-        problem = Problem(values[rows], int(step_seconds), int(horizon), levels, end, time_zone, seed)
-        answer = MODELS[model](problem)
-        result[rows] = np.sort(answer.quantiles, axis=2)
-        for row, name, notes, told in zip(rows, answer.names, answer.warnings, _figures(problem, answer), strict=True):
-            names[row] = name
-            figures[row] = told
-            warnings[row].extend(notes)
-    return Forecast(result, levels, names, figures, warnings)
+    result = np.full((len(values), horizon, len(levels)), np.nan)
+    if not len(rows):
+        return Forecast(result, levels, [""] * len(values), [_no_backtest() for row in values], warnings, None)
+    if len(rows) < len(values):
+        values = values[rows]
+    problem = Problem(values, int(step_seconds), int(horizon), levels, end, time_zone, seed)
+    problem, factor, notes = take_out(problem, marks)
+    answer = MODELS[model](problem)
+    result[rows] = np.sort(answer.quantiles, axis=2)
+    if factor is not None:
+        result[rows] = np.sort(result[rows] * factor[:, :, None], axis=2)
+    names = [""] * len(known)
+    figures = [_no_backtest() for row in known]
+    for row, name, own, told in zip(rows, answer.names, answer.warnings, _figures(problem, answer), strict=True):
+        names[row], figures[row] = name, told
+        warnings[row].extend([*own, *notes])
+    return Forecast(result, levels, names, figures, warnings, answer.backtest if known.all() else None)
 
 
 def _levels(quantiles: t.Sequence[float]) -> tuple[float, ...]:

@@ -15,6 +15,8 @@ from .. import options, timing
 from ..errors import InvalidOption, NotEnoughHistory
 from ..forecasting import Forecast
 from ..forecasting import forecast as carry_on
+from ..forecasting.agreement import agreeing
+from ..forecasting.events import holidays
 from ..forecasting.models import MODELS
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
@@ -140,6 +142,19 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
 
 def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
     """The items of the result, one for each row that has a sample."""
+    calendar = pool["calendar"]
+    marks = list(calendar.get("events") or [])
+    if calendar.get("holidays"):
+        first = series.end - datetime.timedelta(seconds=series.step_seconds * series.values.shape[1])
+        last = series.end + datetime.timedelta(seconds=series.step_seconds * asked.horizon)
+        marks += holidays(calendar["holidays"], first, last, calendar["time_zone"])
+    known = (~np.isnan(series.values)).any(axis=1)
+    if not known.all():
+        series = dataclasses.replace(
+            series,
+            keys=tuple(key for key, row in zip(series.keys, known, strict=True) if row),
+            values=series.values[known],
+        )
     answer = carry_on(
         series.values,
         step_seconds=series.step_seconds,
@@ -147,15 +162,14 @@ def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dic
         quantiles=asked.quantiles,
         end=series.end,
         model=asked.model,
-        time_zone=pool["calendar"]["time_zone"],
+        time_zone=calendar["time_zone"],
+        events=marks,
         seed=asked.seed,
     )
-    known = (~np.isnan(series.values)).any(axis=1)
-    return [
-        _item(key, series, answer, row, asked, pool["load"]["unit"] or "")
-        for row, key in enumerate(series.keys)
-        if known[row]
-    ]
+    if len(series.keys) > 1 and series.keys[0].server is None:
+        answer = agreeing(answer)
+    unit = pool["load"]["unit"] or ""
+    return [_item(key, series, answer, row, asked, unit) for row, key in enumerate(series.keys)]
 
 
 def _item(key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Asked, unit: str) -> dict[str, t.Any]:

@@ -1,0 +1,79 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import numpy as np
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, history
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotEnoughHistory
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import forecast
+from ansible_collections.lowtide.fleet.plugins.module_utils.options import checked
+from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
+
+NOW = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
+POOLS = {"web": {"servers": ["web1", "web2"], "load": {"metric": "requests", "server_capacity": 100, "unit": "/s"}}}
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path):
+    """A history of ten days of two servers."""
+    spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
+    slots = np.arange(10 * 288)
+    line = 50 + 30 * np.sin(2 * np.pi * slots / 288) + np.random.default_rng(0).normal(0, 2, len(slots))
+    keys = tuple(SeriesKey("web", name, "requests") for name in ("web1", "web2"))
+    with history.open(spec, read_only=False) as store:
+        store.write(Series(keys, np.stack([line, 2 * line]), NOW, 300))
+    return spec
+
+
+def ask(store, **options):
+    """The operation's answer to options as a user gives them."""
+    given = {"history": store, "pools": POOLS, "now": "2026-01-31T00:00:00Z", "horizon": "2h", **options}
+    return forecast.forecast(checked(given, forecast.SPEC, "forecast"), check_mode=False)
+
+
+def test_a_pool_is_the_sum_of_its_servers(store):
+    result = ask(store)
+    assert face.plain(json.loads(json.dumps(result))) == result
+    (item,) = result["forecasts"]
+    assert (item["pool"], item["server"], item["start"]) == ("web", None, "2026-01-31T00:05:00Z")
+    assert list(item["quantiles"]) == ["0.5", "0.9", "0.99"]
+    assert all(len(values) == 24 for values in item["quantiles"].values())
+    assert 120 < item["quantiles"]["0.5"][0] < 180
+    assert (item["samples"], item["missing"]) == (2880, 30 * 288 - 2880)
+    assert "requests of web: " in result["words"][0]
+    assert "seasonal naive by" in result["words"][0]
+
+
+def test_servers_too_when_asked_and_they_add_up(store):
+    pool, *servers = ask(store, per_server=True)["forecasts"]
+    assert [item["server"] for item in servers] == ["web1", "web2"]
+    assert list(servers[0]["quantiles"]) == ["0.5"]
+    total = np.sum([item["quantiles"]["0.5"] for item in servers], axis=0)
+    np.testing.assert_allclose(pool["quantiles"]["0.5"], total, rtol=1e-9)
+
+
+def test_a_pool_without_samples_is_named(store):
+    other = {"api": {"servers": ["api1"], "load": {"metric": "requests", "server_capacity": 1}}}
+    with pytest.raises(NotEnoughHistory, match="api"):
+        ask(store, pools={**POOLS, **other})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"horizon": "1m"}, "horizon: 1m is shorter than one step"),
+        ({"step": "0"}, "step: 0 seconds"),
+        ({"quantiles": [1.5]}, "quantiles"),
+        ({"history_window": "1s"}, "history_window"),
+        ({"now": "soon"}, "now: 'soon'"),
+    ],
+)
+def test_wrong_options_are_named(store, wrong, message):
+    with pytest.raises(InvalidOption, match=message):
+        ask(store, **wrong)
