@@ -115,6 +115,17 @@ def kept(tmp_path, metric="requests", pools=SERVERS, spec=None):
         )
 
 
+def run_playbook(path):
+    """Run a playbook with this checkout as the collection."""
+    return subprocess.run(
+        [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", str(path)],
+        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(pathlib.Path(history.__file__).parents[6])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_collects_once_and_keeps_gaps(lab, tmp_path):
     first = collect(asked(tmp_path, lab.source()), check_mode=False)
     assert first["changed"]
@@ -189,18 +200,58 @@ def test_module_through_ansible_playbook(lab, tmp_path):
         ],
     }
     (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [
-            str(pathlib.Path(sys.executable).with_name("ansible-playbook")),
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-            str(tmp_path / "play.yml"),
-        ],
-        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": str(pathlib.Path(history.__file__).parents[6])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_playbook(tmp_path / "play.yml")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_host_metrics_marks_and_health_through_ansible_playbook(tmp_path):
+    pools = {"local": {"servers": ["localhost"], "load": {"metric": "cpu", "server_capacity": 2}}}
+    common = {"history": {"path": str(tmp_path / "history.duckdb")}, "pools": pools}
+    mark = {"pool": "local", "servers": ["localhost"], "from": "2026-11-23T10:00:00Z", "to": "2026-11-23T10:30:00Z"}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": sys.executable},
+        "tasks": [
+            {"lowtide.fleet.host_metrics": {"server": "localhost", "interval": 0.2}, "register": "host"},
+            {
+                "lowtide.fleet.collect": {
+                    **common,
+                    # A moment later: the sample belongs to the step that ends after it.
+                    "now": "{{ '%Y-%m-%dT%H:%M:%SZ' | strftime(now().timestamp() + 300, utc=true) }}",
+                    "sources": [{"type": "inline", "samples": "{{ host.samples }}"}],
+                    "marks": [mark],
+                },
+                "register": "kept",
+            },
+            {"lowtide.fleet.collect": {**common, "marks": [mark]}, "register": "again"},
+            {
+                "ansible.builtin.assert": {
+                    "that": [
+                        "not host.changed",
+                        "host.metrics.memory > 0",
+                        "kept.changed and kept.marked == 1",
+                        "kept.collected | map(attribute='samples') | sum == host.samples | length",
+                        "kept.health | length == host.samples | length",
+                        "not kept.health[0].enough",
+                        "'not enough to forecast well' in kept.words[-1]",
+                        "not again.changed and again.marked == 0",
+                    ]
+                }
+            },
+        ],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = run_playbook(tmp_path / "play.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_can_not_be_stored_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(InvalidOption, match=r"marks\[0\].servers: 'x' is no server of pool 'web'"):
+        collect(
+            asked(tmp_path, None, sources=[], marks=[{"pool": "web", "servers": ["x"], "from": "2026-01-01"}]),
+            check_mode=False,
+        )
+    with pytest.raises(InvalidOption, match=r"history.type: .*only read from"):
+        collect(asked(tmp_path, {}, history={"type": "prometheus", "url": "http://localhost"}), check_mode=False)
+    assert list(tmp_path.iterdir()) == []
