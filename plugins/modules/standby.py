@@ -19,6 +19,9 @@ description:
   - An order whose answer was lost is repeated only after a look shows that it was not carried out. Lost connections,
     expired sessions and a vCenter that is away for a while are survived, within O(timeout).
   - Without a server to activate or release it only looks.
+seealso:
+  - module: lowtide.fleet.scaling_plan
+  - module: lowtide.fleet.update_plan
 options:
   provider:
     description:
@@ -33,7 +36,6 @@ options:
     description:
       - How servers are found among virtual machines. Without it, a server is the virtual machine of the same name.
     type: dict
-    default: {}
     suboptions:
       names:
         description: Names of virtual machines by server name, where they differ.
@@ -105,6 +107,13 @@ options:
         description: The port they are sent to.
         type: int
         default: 9
+  names:
+    description:
+      - Servers to tell about, besides those to wake and to release.
+      - Where no server is named at all, it tells about every one that the provider can list.
+    type: list
+    elements: str
+    default: []
   activate:
     description: Servers to wake.
     type: list
@@ -125,6 +134,7 @@ options:
     description:
       - A plan that M(lowtide.fleet.scaling_plan) returned. What it activates and releases is added to O(activate) and
         O(release), its candidates to O(candidates).
+      - Or a plan that M(lowtide.fleet.update_plan) returned, whose standbys are added to O(activate).
       - A release that the plan does not want before a later moment is left for a later run.
     type: dict
   now:
@@ -259,8 +269,12 @@ servers:
       description: Why it failed; none when it did not.
       type: str
       returned: always
+    seconds:
+      description: How long it took.
+      type: float
+      returned: always
   sample:
-    web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null}
+    web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null, seconds: 9.2}
 words:
   description: What was done, or would be, a sentence for each server.
   type: list

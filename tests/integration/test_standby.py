@@ -10,7 +10,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,10 +22,9 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
     InvalidOption,
     NotFound,
 )
+from lab import play, run_playbook
 from vsphere_fixtures import done, standby
 from vsphere_simulator import VsphereSimulator
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_resumes_powers_on_and_waits_until_ready(vcenter):
@@ -34,7 +32,7 @@ def test_resumes_powers_on_and_waits_until_ready(vcenter):
     assert "failed" not in result
     assert result["changed"]
     assert result["servers"]["web-s1"] == {
-        "power": "on", "ready": True, "ip": "127.0.1.1", "changed": True, "failed": None
+        "power": "on", "ready": True, "ip": "127.0.1.1", "changed": True, "failed": None, "seconds": pytest.approx(0.5, abs=3),
     }  # fmt: skip
     states = vcenter.states()
     assert all(states[name]["tools"] for name in ("web-s1", "web-s2", "api-s1"))
@@ -109,6 +107,12 @@ def test_plan_is_carried_out_and_a_later_release_left(vcenter):
     }
     result = standby(vcenter.connection, plan=plan, now="2026-01-01T00:05:00Z")
     assert {name: item["power"] for name, item in result["servers"].items()} == {"web-s3": "on", "web-s4": "suspended"}
+
+
+def test_standbys_of_an_update_plan_are_woken(vcenter):
+    plan = {"kind": "update", "standbys": {"activate": ["web-s2"]}}
+    result = standby(vcenter.connection, plan=plan, names=["web1"])
+    assert {name: item["power"] for name, item in result["servers"].items()} == {"web1": "on", "web-s2": "on"}
 
 
 def test_one_session_serves_all(vcenter):
@@ -239,35 +243,14 @@ def test_authority_that_is_no_file(vcenter, tmp_path):
 
 def playbook(tmp_path, vcenter, *arguments, **options):
     """Run a play of one ``standby`` task; its exit code and output."""
-    connection = vcenter.connection | {"password": "{{ secret }}"}
-    play = [
-        {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "tasks": [
-                {
-                    "lowtide.fleet.standby": {"connection": connection, "timeout": "15s", **options},
-                    "register": "result",
-                },
-                {"ansible.builtin.debug": {"var": "result.words"}},
-            ],
-        }
-    ]
-    path = tmp_path / "play.yml"
-    path.write_text(json.dumps(play))
+    task = {"connection": vcenter.connection | {"password": "{{ secret }}"}, "timeout": "15s", **options}
+    words = {"ansible.builtin.debug": {"var": "result.words"}}
+    plays = play([{"lowtide.fleet.standby": task, "register": "result"}, words])
     secret = tmp_path / "secret.json"
     secret.write_text(json.dumps({"secret": vcenter.connection["password"]}))
-    environment = os.environ | {
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_NOCOLOR": "true",
-    }
-    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-    command = [program, "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
-    run = subprocess.run(
-        [*command, "-e", f"@{secret}", *arguments, path],
-        capture_output=True, text=True, env=environment, timeout=60, check=False,
-    )  # fmt: skip
+    run = run_playbook(
+        tmp_path, plays, "-e", f"@{secret}", "-e", f"ansible_python_interpreter={sys.executable}", *arguments
+    )
     return run.returncode, run.stdout + run.stderr
 
 

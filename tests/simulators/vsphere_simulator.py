@@ -30,7 +30,7 @@ import time
 import typing as t
 import urllib.request
 
-import trustme
+from certificates import Authority
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "vsphere"
 CACHE = pathlib.Path(__file__).resolve().parents[2] / ".cache" / "vsphere-simulator"
@@ -75,7 +75,7 @@ class VsphereSimulator:
         **config: t.Any,
     ) -> None:
         self.directory = pathlib.Path(directory)
-        self.ca_path = self.directory / "ca.pem"
+        self.ca_path = self.directory / "authority.pem"
         self.config = {"user": "lowtide@vsphere.local", "password": "a secret & <more>", "vms": list(vms), **config}
         self.address = ""
         self.port = 0
@@ -203,15 +203,11 @@ class VsphereSimulator:
             return json.load(response)
 
     def _certificates(self) -> dict[str, str]:
-        """A new authority, and a 2048-bit certificate that it signed for this machine's loopback."""
-        authority = trustme.CA(key_type=trustme.KeyType.RSA)
-        authority.cert_pem.write_to_path(self.ca_path)
-        server = authority.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.RSA)
-        certificate, key = self.directory / "server.pem", self.directory / "server.key"
-        certificate.write_bytes(b"".join(blob.bytes() for blob in server.cert_chain_pems))
-        key.touch(mode=0o600)
-        server.private_key_pem.write_to_path(key)
-        return {"certificate": str(certificate), "key": str(key)}
+        """A new authority, and a certificate that it signed for this machine's loopback."""
+        authority = Authority(self.directory)
+        self.ca_path = authority.path
+        certificate, key = authority.sign("server")
+        return {"certificate": certificate, "key": key}
 
     def _first_line(self, timeout: float) -> str:
         """The line it prints when it answers; empty when it ended or took too long."""

@@ -23,7 +23,7 @@ SPEC: options.ArgumentSpec = dict(
     connection=dict(type="dict", options=options.VSPHERE, apply_defaults=True),
     find=dict(
         type="dict",
-        default={},
+        apply_defaults=True,
         options=dict(
             names=dict(type="dict", default={}),
             folder=dict(type="str"),
@@ -53,6 +53,7 @@ SPEC: options.ArgumentSpec = dict(
             udp_port=dict(type="int", default=9),
         ),
     ),
+    names=dict(type="list", elements="str", default=[]),
     activate=dict(type="list", elements="str", default=[]),
     release=dict(type="list", elements="str", default=[]),
     candidates=dict(type="list", elements="str", default=[]),
@@ -93,14 +94,17 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     wishes = wanted(params)
     policy = _policy(params)
     with _provider(params) as provider:
-        names = [*wishes.asked, *wishes.candidates]
+        names = list(dict.fromkeys([*params["names"], *wishes.asked, *wishes.candidates]))
         servers = _look(provider, names, params)
         if not wishes.asked:
             return _gathered(servers)
         if check_mode:
-            return _foretold(wishes, servers, params["idle_state"])
-        courses = change(provider, servers, **wishes._asdict(), policy=policy)
-    return _done(courses, wishes)
+            result = _foretold(wishes, servers, params["idle_state"])
+        else:
+            result = _done(change(provider, servers, **wishes._asdict(), policy=policy), wishes)
+    told = {name: _item(servers[name], ready=_up(servers[name])) for name in params["names"]}
+    result["servers"] = told | result["servers"]
+    return result
 
 
 def _look(provider: Provider, names: list[str], params: dict[str, t.Any]) -> dict[str, Server]:
@@ -108,7 +112,7 @@ def _look(provider: Provider, names: list[str], params: dict[str, t.Any]) -> dic
     try:
         return provider.look(names or provider.names())
     except UnknownServer as exc:
-        options_naming = (name for name in ("activate", "release", "candidates") if exc.server in params[name])
+        options_naming = (name for name in ("names", "activate", "release", "candidates") if exc.server in params[name])
         exc.option = exc.option or next(options_naming, "plan")
         raise
 
@@ -122,6 +126,8 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
     """
     now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
     wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]))
+    if (params["plan"] or {}).get("kind") == "update":
+        wishes.activate.extend(params["plan"]["standbys"]["activate"])
     for pool in _pools(params["plan"]).values():
         wishes.activate.extend(item["server"] for item in pool.get("activate", []))
         wishes.candidates.extend(pool.get("candidates", []))
@@ -142,11 +148,13 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
 
 
 def _pools(plan: t.Any) -> dict[str, t.Any]:
-    if not plan:
+    if not plan or plan.get("kind") == "update":
         return {}
     if plan.get("kind") != "scaling" or not isinstance(plan.get("pools"), dict):
         raise InvalidOption(
-            "it is not a scaling plan", option="plan", remedy="Pass the plan that scaling_plan returned"
+            "it is neither a scaling plan nor an update plan",
+            option="plan",
+            remedy="Pass what scaling_plan or update_plan returned as 'plan'",
         )
     return plan["pools"]
 
@@ -186,8 +194,17 @@ def _provider(params: dict[str, t.Any]) -> Provider:
     return VSphere(params["connection"], find=params["find"], parallel=parallel)
 
 
-def _item(server: Server, *, ready: bool, changed: bool = False, failed: str | None = None) -> dict[str, t.Any]:
-    return {"power": server.power, "ready": ready, "ip": server.ip, "changed": changed, "failed": failed}
+def _item(
+    server: Server, *, ready: bool, changed: bool = False, failed: str | None = None, seconds: float = 0.0
+) -> dict[str, t.Any]:
+    return {
+        "power": server.power,
+        "ready": ready,
+        "ip": server.ip,
+        "changed": changed,
+        "failed": failed,
+        "seconds": round(seconds, 1),
+    }
 
 
 def _up(server: Server) -> bool:
@@ -238,6 +255,7 @@ def _done(courses: dict[str, Course], wishes: Wishes) -> dict[str, t.Any]:
             ready=course.ready or (course.goal == "awake" and not course.policy.wait and _up(course.server)),
             changed=course.changed,
             failed=course.failed,
+            seconds=course.seconds,
         )
         for name, course in courses.items()
     }

@@ -91,9 +91,8 @@ def test_wake_on_lan():
     packet, listener = packets
     with listener:
         assert packet == bytes.fromhex("ff" * 6 + "525400123456" * 16)
-        assert result["servers"]["rack1"] == {
-            "power": "on", "ready": True, "ip": "127.0.0.1", "changed": True, "failed": None
-        }  # fmt: skip
+        rack = result["servers"]["rack1"]
+        assert (rack["power"], rack["ready"], rack["ip"], rack["changed"]) == ("on", True, "127.0.0.1", True)
         again = call(provider="wake_on_lan", wake_on_lan=lan, activate=["rack1"])
         assert not again["changed"]
 
@@ -112,8 +111,8 @@ def test_wake_on_lan_knows_no_such_server():
 
 
 def test_plan_that_is_none():
-    with pytest.raises(InvalidOption, match="plan: it is not a scaling plan"):
-        call(plan={"kind": "updates"})
+    with pytest.raises(InvalidOption, match="plan: it is neither a scaling plan"):
+        call(plan={"kind": "shopping"})
 
 
 @pytest.mark.parametrize(
