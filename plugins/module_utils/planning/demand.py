@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 import warnings
 
 from ..errors import NotEnoughHistory
@@ -35,6 +36,20 @@ def pool_demand(series: Series, pool: str, metric: str) -> Series:
         )
     total = np.where(np.isnan(servers.values).all(axis=0), np.nan, np.nansum(servers.values, axis=0))
     return dataclasses.replace(servers, keys=(SeriesKey(pool, None, metric),), values=total[None, :])
+
+
+def owned_standbys(pools: dict[str, dict[str, t.Any]]) -> dict[str, list[str]]:
+    """The standbys of each pool that no weightier pool shares, so that none is counted twice.
+
+    :param pools: Pools by name, as :func:`options.pools` gives them.
+    """
+    owned: dict[str, list[str]] = {name: [] for name in pools}
+    taken: set[str] = set()
+    for name in sorted(pools, key=lambda name: (-pools[name]["weight"], name)):
+        standbys = pools[name]["standby"]["servers"] if pools[name]["standby"] else []
+        owned[name] = [server for server in standbys if server not in taken]
+        taken.update(standbys)
+    return owned
 
 
 def server_loads(series: Series, pool: str, metric: str, window_seconds: float) -> dict[str, float]:

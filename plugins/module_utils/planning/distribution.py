@@ -52,9 +52,11 @@ class DemandForecast:
         try:
             pairs = sorted((float(level), values) for level, values in item["quantiles"].items())
             levels = np.array([level for level, _values in pairs], dtype=float)
-            quantiles = np.array([values for _level, values in pairs], dtype=float).T
+            # Quantiles that cross are rearranged: Chernozhukov, Fernández-Val, Galichon, "Quantile and Probability
+            # Curves Without Crossing", Econometrica 78 (2010).
+            quantiles = np.sort(np.array([values for _level, values in pairs], dtype=float).T, axis=-1)
             forecast = cls(item["pool"], levels, quantiles, timing.moment(item["start"]), int(item["step_seconds"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise InvalidOption(
                 f"this is not a forecast ({exc!r})", option=option, remedy="Give what the module forecast returned"
             ) from exc
@@ -62,11 +64,12 @@ class DemandForecast:
             quantiles.ndim != 2
             or not quantiles.size
             or not np.isfinite(quantiles).all()
-            or (levels <= 0).any()
-            or (levels >= 1).any()
+            or not ((levels > 0) & (levels < 1)).all()
+            or not (np.diff(levels) > 0).all()
+            or forecast.step_seconds < 1
         ):
             raise InvalidOption(
-                f"the forecast of pool {forecast.pool!r} is empty or not finite",
+                f"the forecast of pool {forecast.pool!r} is empty, not finite, or has levels or a step that can't be",
                 option=option,
                 remedy="Make it anew with the module forecast",
             )
@@ -87,8 +90,8 @@ class DemandForecast:
         return self.start + datetime.timedelta(seconds=self.step_seconds * (step - 1))
 
     def step_at(self, time: datetime.datetime) -> int:
-        """The step that holds a moment; the first one for a moment before it."""
-        return max(0, -int((self.start - time).total_seconds() // self.step_seconds))
+        """The step that goes on after a moment; the first one for a moment before it."""
+        return max(0, int((time - self.begin_of(0)).total_seconds() // self.step_seconds))
 
     def level(self, probability: float) -> numpy.ndarray:
         """Demand that is not exceeded with a probability, in load units, shape (steps,)."""
@@ -100,6 +103,19 @@ class DemandForecast:
         share = (score - scores[right - 1]) / (scores[right] - scores[right - 1])
         return self.quantiles[:, right - 1] * (1 - share) + self.quantiles[:, right] * share
 
+    def bound(self, risk: float) -> numpy.ndarray:
+        """Demand that is exceeded with no more than a risk, in load units, shape (steps,).
+
+        :raises InvalidOption: when the forecast holds no level that high, so that nobody knows.
+        """
+        if self.levels[-1] < 1 - risk - 1e-9:
+            raise InvalidOption(
+                f"the forecast of pool {self.pool!r} ends at the quantile {self.levels[-1]:g}, which can't show a risk of {risk:g}",
+                option="forecasts",
+                remedy=f"Make it with the quantile {1 - risk:.12g} too, or leave forecasts out to have it made",
+            )
+        return self.level(1 - risk)
+
     def exceedance(self, capacity: numpy.ndarray | float) -> numpy.ndarray:
         """Probability, per step, that demand exceeds a capacity in load units, shape (steps,).
 
@@ -107,13 +123,13 @@ class DemandForecast:
         """
         scores = np.array([_NORMAL.inv_cdf(level) for level in self.levels])
         capacity = np.broadcast_to(np.asarray(capacity, dtype=float), (self.steps,))
-        right = np.clip((self.quantiles < capacity[:, None]).sum(axis=1), 1, max(1, len(scores) - 1))
+        right = np.clip((self.quantiles <= capacity[:, None]).sum(axis=1), 1, max(1, len(scores) - 1))
         if len(scores) == 1:
             return np.where(self.quantiles[:, 0] > capacity, 1.0, 1 - self.levels[0])
         rows = np.arange(self.steps)
         low, high = self.quantiles[rows, right - 1], self.quantiles[rows, right]
-        span = np.where(high > low, high - low, 1.0)
-        share = np.clip((capacity - low) / span, 0.0, 1.0)
+        # Where quantiles are equal, the highest of them tells how sure their value is.
+        share = np.where(high > low, np.clip((capacity - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0), 1.0)
         score = scores[right - 1] * (1 - share) + scores[right] * share
         exceed = 1 - np.array([_NORMAL.cdf(value) for value in score])
         return np.where(capacity < self.quantiles[:, 0], 1.0, exceed)
