@@ -58,8 +58,9 @@ def plan(
     """Servers required at each step, standbys to wake now, and standbys that may sleep.
 
     A standby is due when its pool's demand needs it within the lead time and one step more, so that the next pass
-    would be too late. One that is awake is released when nothing within the hold time needs it. A pool without a
-    forecast is planned for the demand it has, and releases nothing. Where pools share standbys, the weightier pool
+    would be too late. One that is awake is released when nothing within the hold time needs it. Nothing is
+    released for a time that the forecast does not reach. A pool without a forecast, or whose forecast is over, is
+    planned for the demand it has, and releases nothing. Where pools share standbys, the weightier pool
     chooses first.
 
     :param pools: Pools by name, as :func:`options.pools` gives them.
@@ -142,21 +143,23 @@ def _pool_plan(situation: _Situation, forecast: DemandForecast | None, hold_seco
         "upcoming": [],
         "release": [],
     }
-    if forecast is None:
+    if forecast is None or forecast.end <= situation.now:
         required, reasons = situation.reactive, [_reactive_words(situation, unit)]
         result |= {"mode": "reactive", "quantile": None, "peak": None, "required_by_step": [], "risk": None}
-        due = required
+        due, reach = required, 0.0
     else:
-        quantile = demand_quantile(pool)
+        quantile = min(demand_quantile(pool), float(forecast.levels[-1]))
         demand = forecast.level(quantile)
         first = forecast.step_at(situation.now)
-        ahead = np.maximum(servers_for(pool, demand[first:]), 0)
-        urgent = max(1, math.ceil((situation.lead_seconds + forecast.step_seconds) / forecast.step_seconds))
+        ahead = servers_for(pool, demand[first:])
+        urgent = _steps_within(forecast, situation.now, situation.lead_seconds + forecast.step_seconds)
         reactive = 0 if situation.demand is None else situation.reactive
-        due = max(int(ahead[:urgent].max(initial=0)), reactive)
-        held = max(int(ahead[: max(urgent, math.ceil(hold_seconds / forecast.step_seconds))].max(initial=0)), due)
+        due = max(int(ahead[:urgent].max()), reactive)
+        holding = max(urgent, _steps_within(forecast, situation.now, hold_seconds))
+        # What the forecast does not reach may need all that is awake.
+        held = max(int(ahead[:holding].max()), due) if holding <= len(ahead) else situation.in_service
         required = due
-        top = first + int(np.argmax(demand[first:])) if first < forecast.steps else forecast.steps - 1
+        top = first + int(np.argmax(demand[first:]))
         result |= {
             "mode": "predictive",
             "quantile": round(quantile, 4),
@@ -168,10 +171,11 @@ def _pool_plan(situation: _Situation, forecast: DemandForecast | None, hold_seco
             "release": _release(situation, held, hold_seconds),
         }
         served = situation.in_service * pool["load"]["server_capacity"]
-        result["risk"] = round(float(forecast.exceedance(served)[first : first + urgent].max(initial=0.0)), 5)
+        result["risk"] = round(float(forecast.exceedance(served)[first : first + urgent].max()), 5)
+        reach = float(demand[first : first + urgent].max())
         reasons = [
             f"within {timing.words(urgent * forecast.step_seconds)} demand stays below "
-            f"{float(demand[first : first + urgent].max(initial=0.0)):.4g} {unit} with probability {quantile:.4g}; "
+            f"{reach:.4g} {unit} with probability {quantile:.4g}; "
             f"that needs {due} servers, and {situation.in_service} are in service",
             f"the peak of that level is {float(demand[top]):.4g} {unit} at {timing.iso(forecast.begin_of(top))}, for "
             f"{int(servers_for(pool, demand[top]))} servers",
@@ -179,10 +183,16 @@ def _pool_plan(situation: _Situation, forecast: DemandForecast | None, hold_seco
     result["required"] = required
     result["activate"] = _activate(situation, due)
     short = due - situation.in_service - len(result["activate"])
-    reasons += _action_words(result, short)
+    reasons += _limit_words(pool, max(reach, situation.demand or 0.0), unit) + _action_words(result, short)
     result["short"] = max(0, short)
     result["reasons"] = reasons
     return result
+
+
+def _steps_within(forecast: DemandForecast, now: datetime.datetime, seconds: float) -> int:
+    """How many steps, from the one that goes on now, begin within a time from now; at least that one."""
+    until = (now - forecast.begin_of(forecast.step_at(now))).total_seconds() + seconds
+    return max(1, math.ceil(until / forecast.step_seconds))
 
 
 def _activate(situation: _Situation, due: int) -> list[dict[str, str]]:
@@ -203,7 +213,7 @@ def _release(situation: _Situation, held: int, hold_seconds: float) -> list[dict
 def _upcoming(situation: _Situation, forecast: DemandForecast, ahead: t.Any, first: int) -> list[dict[str, t.Any]]:
     """When each further server must be powered on at the latest, for all that the horizon needs."""
     need = np.maximum.accumulate(ahead)
-    counts = np.arange(situation.in_service + 1, int(need[-1]) + 1) if len(need) else []
+    counts = np.arange(situation.in_service + 1, int(need[-1]) + 1)
     steps = [first + int(np.searchsorted(need, count)) for count in counts]
     lead = datetime.timedelta(seconds=situation.lead_seconds)
     return [
@@ -219,6 +229,14 @@ def _reactive_words(situation: _Situation, unit: str) -> str:
         f"no forecast, so by the newest demand alone: {situation.demand:.4g} {unit} needs {situation.reactive} servers; "
         f"{situation.in_service} are in service, and none is released"
     )
+
+
+def _limit_words(pool: Pool, demand: float, unit: str) -> list[str]:
+    """What V(limits.max) withholds."""
+    most = pool["limits"]["max"]
+    if most is None or demand <= most * pool["load"]["server_capacity"] * pool["load"]["target_utilization"] + 1e-9:
+        return []
+    return [f"limits.max of {most} keeps it from having the servers that {demand:.4g} {unit} need"]
 
 
 def _action_words(result: dict[str, t.Any], short: int) -> list[str]:
