@@ -129,7 +129,8 @@ class DemandForecast:
         rows = np.arange(self.steps)
         low, high = self.quantiles[rows, right - 1], self.quantiles[rows, right]
         # Where quantiles are equal, the highest of them tells how sure their value is.
-        share = np.where(high > low, np.clip((capacity - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0), 1.0)
+        rises = high > low
+        share = np.where(rises, (np.clip(capacity, low, high) - low) / np.where(rises, high - low, 1.0), 1.0)
         score = scores[right - 1] * (1 - share) + scores[right] * share
         exceed = 1 - np.array([_NORMAL.cdf(value) for value in score])
         return np.where(capacity < self.quantiles[:, 0], 1.0, exceed)
