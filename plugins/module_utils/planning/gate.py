@@ -61,7 +61,7 @@ def judge(
     :param serving: Names of the servers that carry load now, by pool.
     :param max_failures: Hosts that may have failed, over the whole run.
     """
-    stop = _stops(plan, run, now, max_failures)
+    stop = _stops(plan, run, pools, now, max_failures)
     if stop:
         return Verdict("stop", stop)
     begin = timing.moment(plan["window"]["start"])
@@ -78,13 +78,18 @@ def judge(
     return Verdict("wait" if any(verdict.decision == "wait" for verdict in verdicts) else "go", reasons)
 
 
-def _stops(plan: dict[str, t.Any], run: Run, now: datetime.datetime, max_failures: int) -> list[str]:
+def _stops(
+    plan: dict[str, t.Any], run: Run, pools: dict[str, Pool], now: datetime.datetime, max_failures: int
+) -> list[str]:
     """What no waiting puts right."""
     strangers = [host for host in run.hosts if host not in plan["hosts"]]
     if strangers:
         return [
             f"{', '.join(strangers)} of this play are not in the plan: take hosts: from the lookup update_hosts, or plan anew"
         ]
+    homeless = [host for host in run.batch if not any(host in pool["servers"] for pool in pools.values())]
+    if homeless:
+        return [f"{', '.join(homeless)} are servers of none of the pools any more: plan anew"]
     lost = [host for host in run.hosts if host not in run.remaining]
     if len(lost) > max_failures:
         return [
@@ -114,8 +119,13 @@ def _room(
             "wait", [f"{name}: no fresh sample of {pool['load']['metric']}, so nobody knows what it carries now"]
         )
     until = now + datetime.timedelta(seconds=timing.duration(pool["update"]["duration"]))
-    steps = slice(min(forecast.step_at(now), forecast.steps - 1), forecast.step_at(until) + 1)
-    expected = float(forecast.level(1 - pool["update"]["risk"])[steps].max())
+    if until > forecast.end:
+        return Verdict(
+            "wait",
+            [f"{name}: the forecast ends at {timing.iso(forecast.end)}, before the batch would; nobody knows beyond"],
+        )
+    steps = slice(forecast.step_at(now), forecast.step_at(until) + 1)
+    expected = float(forecast.bound(pool["update"]["risk"])[steps].max())
     reach = max(demand, expected)
     needed = max(math.ceil(reach / pool["load"]["server_capacity"] - 1e-9), pool["limits"]["min"])
     left = len(set(serving) - set(run.batch))
