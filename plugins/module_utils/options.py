@@ -14,6 +14,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from . import timing
 from .errors import InvalidOption
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
@@ -236,8 +237,8 @@ def pools(values: t.Any, only: t.Sequence[str] = (), option: str = "pools") -> d
 
     :param values: Pool definitions by name, as users write them in V(lowtide_pools).
     :param only: Names of the pools wanted; none means all.
-    :raises InvalidOption: on a definition that is wrong, a pool without servers, a name that is not there, or a
-        server that two pools claim.
+    :raises InvalidOption: on a definition that is wrong, a pool without servers, a name that is not there, a
+        server that two pools claim, or a standby that is in service in another.
     """
     if not isinstance(values, dict) or not values:
         raise InvalidOption(
@@ -260,6 +261,14 @@ def pools(values: t.Any, only: t.Sequence[str] = (), option: str = "pools") -> d
                     option=f"{option}.{name}.servers",
                     remedy="A server carries load for one pool: take it out of the other",
                 )
+    for name, pool in result.items():
+        taken = next((server for server in (pool["standby"] or {"servers": []})["servers"] if server in owners), None)
+        if taken is not None:
+            raise InvalidOption(
+                f"standby {taken!r} is a server of pool {owners[taken]!r}",
+                option=f"{option}.{name}.standby.servers",
+                remedy="What is in service carries load already: take it out of one of the two",
+            )
     return result
 
 
@@ -273,7 +282,13 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
             remedy="Name them, or check the inventory group they come from",
         )
     standbys = pool["standby"]["servers"] if pool["standby"] else []
-    for place, servers in (("servers", pool["servers"]), ("standby.servers", standbys)):
+    first, last = pool["update"]["first"], pool["update"]["last"]
+    for place, servers in (
+        ("servers", pool["servers"]),
+        ("standby.servers", standbys),
+        ("update.first", first),
+        ("update.last", [*first, *last]),
+    ):
         twice = next((server for server in servers if servers.count(server) > 1), None)
         if twice is not None:
             raise InvalidOption(f"{twice!r} is named twice", option=f"{option}.{place}", remedy="Name each server once")
@@ -284,11 +299,18 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
             option=f"{option}.standby.servers",
             remedy="Keep standbys in an inventory group of their own",
         )
+    timing.duration(pool["update"]["duration"], f"{option}.update.duration")
+    if pool["standby"]:
+        timing.duration(pool["standby"]["lead_time"], f"{option}.standby.lead_time")
     _within(pool["load"]["server_capacity"], f"{option}.load.server_capacity", above=0)
     _within(pool["load"]["target_utilization"], f"{option}.load.target_utilization", above=0, most=1)
     _within(pool["update"]["risk"], f"{option}.update.risk", above=0, most=0.5)
     _within(pool["weight"], f"{option}.weight", above=0)
     _within(pool["limits"]["min"], f"{option}.limits.min", least=1)
+    if pool["slo"]["overload_cost_per_hour"] is not None:
+        _within(pool["slo"]["overload_cost_per_hour"], f"{option}.slo.overload_cost_per_hour", least=0)
+    for cost in ("cost_per_hour", "idle_cost_per_hour") if pool["standby"] else ():
+        _within(pool["standby"][cost], f"{option}.standby.{cost}", least=0)
     if pool["limits"]["max"] is not None:
         _within(pool["limits"]["max"], f"{option}.limits.max", least=pool["limits"]["min"])
     return pool
