@@ -117,9 +117,14 @@ POOL: ArgumentSpec = dict(
     balancer=dict(
         type="dict",
         options=dict(
-            provider=dict(type="str", choices=["haproxy"], default="haproxy"),
-            socket=dict(type="list", elements="str", required=True),
+            provider=dict(type="str", choices=["haproxy", "envoy", "traefik", "nginx", "tasks"], default="haproxy"),
+            socket=dict(type="list", elements="str", default=[]),
             backend=dict(type="str", required=True),
+            file=dict(type="path"),
+            admin=dict(type="str"),
+            reload=dict(type="list", elements="str", default=[]),
+            tasks=dict(type="path"),
+            settle=dict(type="str", default="2s"),
         ),
     ),
     calendar=dict(
@@ -196,16 +201,67 @@ MEMBER: ArgumentSpec = dict(
     port=dict(type="int"),
 )
 
+# How to reach the balancer of a pool.
+BALANCER: ArgumentSpec = dict(
+    provider=dict(type="str", choices=["haproxy", "envoy", "traefik", "nginx", "tasks"], default="haproxy"),
+    socket=dict(type="list", elements="str", default=[]),
+    backend=dict(type="str", required=True),
+    file=dict(type="path"),
+    admin=dict(type="str"),
+    reload=dict(type="list", elements="str", default=[]),
+    tasks=dict(type="path"),
+    settle=dict(type="str", default="2s"),
+)
+
 # What the face balancer_pool takes.
 BALANCER_POOL: ArgumentSpec = dict(
-    provider=dict(type="str", choices=["haproxy"], default="haproxy"),
-    socket=dict(type="list", elements="str", required=True),
-    backend=dict(type="str", required=True),
+    **BALANCER,
     members=dict(type="list", elements="dict", default=[], options=MEMBER),
     wait_for_sessions=dict(type="bool", default=False),
     timeout=dict(type="str", default="60s"),
     reply_timeout=dict(type="str", default="5s"),
     min_ready=dict(type="int", default=1),
+    state_file=dict(type="path"),
+)
+
+# A figure that gates a traffic shift.
+GATE: ArgumentSpec = dict(
+    metric=dict(type="str", required=True),
+    query=dict(type="str"),
+    below=dict(type="float"),
+    ratio=dict(type="float"),
+    forecast=dict(type="float"),
+    least=dict(type="float", default=0.001),
+    tolerance=dict(type="float", default=0.05),
+)
+
+# What the face traffic_shift takes.
+TRAFFIC_SHIFT: ArgumentSpec = dict(
+    **BALANCER,
+    receivers=dict(type="list", elements="str", required=True),
+    donors=dict(type="list", elements="str", default=[]),
+    steps=dict(type="list", elements="str", default=["5%", "25%", "50%", "100%"]),
+    pause=dict(type="str", default="2s"),
+    bake=dict(type="str", default="60s"),
+    patience=dict(type="str", default="10m"),
+    every=dict(type="str", default="2s"),
+    baseline=dict(type="str", default="10s"),
+    gates=dict(type="list", elements="dict", default=[dict(metric="error_rate", ratio=2.0)], options=GATE),
+    min_requests=dict(type="int", default=100),
+    false_alarm_rate=dict(type="float", default=0.01),
+    capacity=dict(
+        type="dict",
+        options=dict(
+            server_capacity=dict(type="float", required=True),
+            target_utilization=dict(type="float", default=0.7),
+            demand=dict(type="float"),
+            forecasts=dict(type="list", elements="dict", default=[]),
+            quantile=dict(type="str", default="0.9"),
+        ),
+    ),
+    prometheus=dict(type="dict", options=HISTORY),
+    progress=dict(type="dict"),
+    reply_timeout=dict(type="str", default="5s"),
     state_file=dict(type="path"),
 )
 

@@ -19,6 +19,7 @@ author:
   - "The Lowtide authors (@lowtide)"
 extends_documentation_fragment:
   - lowtide.fleet.attributes
+  - lowtide.fleet.balancer
 attributes:
   check_mode:
     support: full
@@ -27,24 +28,6 @@ attributes:
   idempotent:
     support: full
 options:
-  provider:
-    description: The kind of balancer.
-    type: str
-    choices: [haproxy]
-    default: haproxy
-  socket:
-    description:
-      - Where the runtime API of each HAProxy listens, C(tcp://host:port) or C(unix:///path).
-      - Name all instances of a high-availability pair, and they are kept in step.
-      - Changes need C(level admin) on the C(stats socket) line; reading does not.
-      - The runtime API has no password. Let only the hosts that need it reach it.
-    type: list
-    elements: str
-    required: true
-  backend:
-    description: Name of the backend.
-    type: str
-    required: true
   members:
     description: The members to change. Others stay as they are.
     type: list
@@ -87,22 +70,12 @@ options:
     description: How long to wait for sessions to end.
     type: str
     default: 60s
-  reply_timeout:
-    description: How long a connection, or one answer, may take.
-    type: str
-    default: 5s
   min_ready:
     description:
       - Refuse changes that take members out and leave fewer than so many that are ready, up and of a weight above 0.
       - V(0) allows to take out the last.
     type: int
     default: 1
-  state_file:
-    description:
-      - File to leave the state of all servers in after a change, so that it survives a reload.
-      - It is the C(server-state-file) of HAProxy's configuration, which needs C(load-server-state-from-file global) too, and
-        is on the host that the module runs on. One O(socket) only.
-    type: path
 notes:
   - A weight of HAProxy is read as C(uweight), which C(slowstart) does not change.
 """

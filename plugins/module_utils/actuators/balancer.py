@@ -37,7 +37,8 @@ class Status:
     :param sessions: Requests under way; None where the balancer does not tell. :param queue: Requests that wait for it.
     :param requests: Requests answered since the balancer started. :param errors: Those of them that failed or were 5xx.
     :param requests_per_second: Over the last second. :param latency_ms: Mean of the latest requests.
-    :param samples: Requests that O(latency_ms) is an average of.
+    :param samples: Requests that O(latency_ms) is an average of. :param window: The most requests it is ever an average of;
+        0 where latency is not told.
     """
 
     state: str
@@ -54,6 +55,7 @@ class Status:
     requests_per_second: float | None = None
     latency_ms: float | None = None
     samples: int = 0
+    window: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +209,9 @@ def _addition(want: Wanted, actual: t.Mapping[str, Status], place: str, *, most:
         weight = _part(full, want.share, f"{place}.weight", most)
     if weight > most:
         raise _too_heavy(weight, f"{place}.weight", most)
-    added = Change(want.name, "add", None, {"address": want.address, "port": want.port, "weight": weight})
+    added = Change(
+        want.name, "add", None, {"address": want.address, "port": want.port, "weight": weight, "full_weight": full}
+    )
     return [added, Change(want.name, "state", None, want.state or "ready")]
 
 

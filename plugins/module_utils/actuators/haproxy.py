@@ -297,4 +297,5 @@ def status(state: t.Mapping[str, str], figures: t.Mapping[str, str]) -> Status:
         requests_per_second=float(figures["rate"] or 0),
         latency_ms=float(figures["ttime"]) if requests and figures["ttime"] else None,
         samples=min(requests, LATENCY_SAMPLES),
+        window=LATENCY_SAMPLES,
     )

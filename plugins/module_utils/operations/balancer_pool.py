@@ -12,9 +12,9 @@ import time
 import typing as t
 
 from .. import timing
-from ..actuators import balancer, haproxy
+from ..actuators import balancer
 from ..actuators.balancer import Change, Instance, Status, Wanted
-from ..errors import InvalidOption
+from ..actuators.providers import open_instances
 
 POLL_SECONDS = 0.1
 LEAVING = ("drain", "maintenance", "absent")
@@ -43,34 +43,6 @@ def balancer_pool(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.
         now = before if check_mode else [instance.read() for instance in instances]
     then = [balancer.after(actual, plan) for actual, plan in zip(before, plans, strict=True)] if check_mode else now
     return _result(instances, before, then, now, plans, remaining, timeout)
-
-
-def open_instances(params: dict[str, t.Any], sessions: contextlib.ExitStack) -> list[Instance]:
-    """A session with each instance of the balancer, closed with O(sessions)."""
-    addresses = params["socket"]
-    if not addresses:
-        raise InvalidOption(
-            "no address is given", option="socket", remedy="Write tcp://lb1:9999 or a unix socket's path"
-        )
-    if params["state_file"] and len(addresses) > 1:
-        raise InvalidOption(
-            "a file on this host can hold the state of one instance only",
-            option="state_file",
-            remedy="Call the module once on each balancer's host, with the socket of that host",
-        )
-    timeout = timing.duration(params["reply_timeout"], "reply_timeout")
-    opened: list[Instance] = []
-    for index, address in enumerate(addresses):
-        instance = haproxy.HAProxy(
-            address,
-            params["backend"],
-            timeout=timeout,
-            option=f"socket[{index}]",
-            state_file=params["state_file"],
-        )
-        sessions.callback(instance.close)
-        opened.append(instance)
-    return opened
 
 
 def _plan(instance: Instance, wants: list[Wanted], actual: dict[str, Status], params: dict[str, t.Any]) -> list[Change]:

@@ -79,7 +79,7 @@ def test_what_the_changes_lead_to_needs_no_change():
 
 
 def test_a_share_that_whole_numbers_can_not_express_is_refused():
-    with pytest.raises(InvalidOption, match="50% of a full weight of 1 can't be told .* larger weight"):
+    with pytest.raises(InvalidOption, match=r"50% of a full weight of 1 can't be told .* larger weight"):
         balancer.differences([Wanted("web3", share=0.5)], POOL, most=256, adds=True)
     assert balancer.differences([Wanted("web3", share=0.0)], POOL, most=256, adds=True)[0].after == 0
 
@@ -93,7 +93,7 @@ def test_unknown_members_are_named_with_the_known():
 
 
 def test_a_weight_over_the_balancers_is_refused():
-    with pytest.raises(InvalidOption, match="257 is more than the balancer takes. Give a weight from 0 to 256"):
+    with pytest.raises(InvalidOption, match=r"257 is more than the balancer takes. Give a weight from 0 to 256"):
         balancer.differences([Wanted("web1", weight=257)], POOL, most=256, adds=True)
 
 

@@ -45,7 +45,7 @@ def test_answers_that_come_in_pieces_are_put_together():
 
 
 def test_a_peer_that_says_nothing_times_out():
-    with peer([]) as address, pytest.raises(TimedOut, match="reply_timeout: .* did not answer within 0.2 s"):
+    with peer([]) as address, pytest.raises(TimedOut, match=r"reply_timeout: .* did not answer within 0.2 s"):
         haproxy.Session(address, timeout=0.2, option="socket")
 
 
