@@ -19,7 +19,11 @@ sys.path.insert(0, str(ROOT / "tests" / "simulators"))
 
 from haproxy import HAProxy, Member  # noqa: E402
 from http_server import HttpServer  # noqa: E402
+from load_generator import LoadGenerator  # noqa: E402
 from processes import free_port  # noqa: E402
+from proxies import EnvoyProxy, TraefikProxy  # noqa: E402
+
+__all__ = ["EnvoyProxy", "HAProxy", "LoadGenerator", "Member", "TraefikProxy"]
 
 
 def make_servers(directory: pathlib.Path, count: int, **options: t.Any) -> dict[str, HttpServer]:
@@ -37,7 +41,7 @@ def members_of(servers: dict[str, HttpServer], **options: t.Any) -> list[Member]
 
 
 @contextlib.contextmanager
-def running(parts: t.Iterable[HttpServer | HAProxy]) -> t.Iterator[None]:
+def running(parts: t.Iterable[t.Any]) -> t.Iterator[None]:
     """All parts started, and stopped at the end."""
     with contextlib.ExitStack() as stack:
         for part in parts:

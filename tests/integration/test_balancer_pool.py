@@ -22,9 +22,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from haproxy import HAProxy, Member
-from lab import make_servers, members_of, play, run_playbook, running
-from load_generator import LoadGenerator
+from lab import HAProxy, LoadGenerator, Member, make_servers, members_of, play, run_playbook, running
 
 
 @pytest.fixture(scope="module")

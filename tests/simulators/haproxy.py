@@ -110,12 +110,15 @@ class HAProxy:
         """Reload as a service manager does, and return when the new worker answers."""
         if self.program.process is None:
             raise NotReady("HAProxy does not run")
-        before = self._ask("show info")
-        self.program.process.send_signal(signal.SIGUSR2)
+        before = self._pid(self._ask("show info"))
         end = time.monotonic() + deadline
-        while self._pid(self._ask("show info")) in ("", self._pid(before)):
+        again = 0.0
+        while self._pid(self._ask("show info")) in ("", before):
             if time.monotonic() > end:
                 raise NotReady("HAProxy did not reload: " + self.program.log.read_text(errors="replace")[-2000:])
+            if time.monotonic() > again:  # The master misses a signal that comes while it still starts.
+                self.program.process.send_signal(signal.SIGUSR2)
+                again = time.monotonic() + 1.0
             time.sleep(0.05)
 
     def stop(self) -> None:

@@ -1,0 +1,146 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A real Envoy and a real Traefik that read their members from a file, each without retries."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import typing as t
+import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from processes import Program, free_port, listening
+
+BINARIES = pathlib.Path(sys.executable).parent
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of it is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+class FileProxy:
+    """What both share: a directory, a listener, and the file of members. The file must exist before the start."""
+
+    program: Program
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.members = directory / "members" / "web.yaml"
+        self.members.parent.mkdir(exist_ok=True)
+
+    @property
+    def url(self) -> str:
+        """Where the backend is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it."""
+        self.program.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self.program.stop()
+
+    def __enter__(self) -> t.Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+class EnvoyProxy(FileProxy):
+    """Envoy with one cluster C(web) by EDS and health checks of /health."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        super().__init__(directory)
+        admin = free_port()
+        self.admin = f"http://127.0.0.1:{admin}"
+        source = {"path": str(self.members), "watched_directory": {"path": str(self.members.parent)}}
+        check = {
+            "timeout": "1s", "interval": "0.25s", "no_traffic_interval": "0.25s",
+            "unhealthy_threshold": 2, "healthy_threshold": 1, "http_health_check": {"path": "/health"},
+        }  # fmt: skip
+        cluster = {
+            "name": "web", "type": "EDS", "connect_timeout": "2s", "lb_policy": "ROUND_ROBIN",
+            "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+            "eds_cluster_config": {"eds_config": {"resource_api_version": "V3", "path_config_source": source}},
+            "health_checks": [check],
+        }  # fmt: skip
+        manager = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "web",
+            "route_config": {
+                "virtual_hosts": [
+                    {
+                        "name": "web",
+                        "domains": ["*"],
+                        "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "web", "timeout": "30s"}}],
+                    }
+                ]
+            },
+            "http_filters": [
+                {
+                    "name": "router",
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+                }
+            ],
+        }
+        listener = {
+            "name": "web",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": self.port}},
+            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        }
+        configuration = {
+            "node": {"id": "lab", "cluster": "lab"},
+            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
+            "static_resources": {"listeners": [listener], "clusters": [cluster]},
+        }
+        path = directory / "envoy.json"
+        path.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        argv = [
+            str(BINARIES / "envoy"),
+            "-c",
+            str(path),
+            "--disable-hot-restart",
+            "--concurrency",
+            "1",
+            "-l",
+            "warning",
+        ]
+        self.program = Program(
+            argv, log=directory / "envoy.log", ready=lambda: answers(f"{self.admin}/ready"), deadline=30
+        )
+
+
+class TraefikProxy(FileProxy):
+    """Traefik with one router to the service C(web)."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        super().__init__(directory)
+        router = {"http": {"routers": {"web": {"rule": "PathPrefix(`/`)", "service": "web", "entryPoints": ["web"]}}}}
+        (self.members.parent / "router.yaml").write_text(json.dumps(router), encoding="utf-8")
+        configuration = {
+            "entryPoints": {"web": {"address": f"127.0.0.1:{self.port}"}},
+            "providers": {
+                "file": {"directory": str(self.members.parent), "watch": True},
+                "providersThrottleDuration": "0.1s",
+            },
+            "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        }
+        path = directory / "traefik.yaml"
+        path.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
+        argv = [str(BINARIES / "traefik"), f"--configFile={path}"]
+        self.program = Program(
+            argv, log=directory / "traefik.log", ready=lambda: listening("127.0.0.1", self.port), deadline=30
+        )

@@ -1,0 +1,112 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning import traffic
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning.traffic import Evidence, Gate, Watch
+
+ERRORS = Gate("error_rate", 0.001, counts=True)
+LATENCY = Gate("latency_ms", 20.0)
+
+
+def until_alarm(source: random.Random, rate: float, limit: float, requests: int, alpha: float) -> int | None:
+    """Requests until the evidence is enough, looked at after each one."""
+    evidence = Evidence(limit)
+    for count in range(1, requests + 1):
+        evidence.add(int(source.random() < rate), 1)
+        if evidence.log >= math.log(1 / alpha):
+            return count
+    return None
+
+
+def test_false_alarms_stay_below_their_rate_at_the_very_limit():
+    source = random.Random(1)
+    alarms = sum(until_alarm(source, 0.05, 0.05, 400, 0.1) is not None for _ in range(300))
+    assert alarms <= 300 * 0.1
+
+
+def test_two_percent_of_errors_are_found_within_thirty_seconds_of_five_percent_of_500_per_second():
+    source = random.Random(2)
+    found = [until_alarm(source, 0.02, 0.001, 750, 0.01) for _ in range(200)]
+    assert sum(count is not None for count in found) >= 196
+    assert sorted(count or 751 for count in found)[100] < 350
+
+
+def judged(gates=(ERRORS,), *, trials=1000, failures=0, missed=False, requests=1000, seconds=60.0, **more):
+    evidence = {gate.name: Evidence(gate.healthy_rate) for gate in gates}
+    watches = {gate.name: Watch() for gate in gates}
+    for gate in gates:
+        evidence[gate.name].add(failures, trials)
+        watches[gate.name].add(failures, trials, 0.0)
+        if missed:
+            watches[gate.name].add(0, 0, None)
+    given = {"bake": 60.0, "patience": 600.0, "min_requests": 100, "false_alarm_rate": 0.01, **more}
+    return traffic.judge(gates, evidence, watches, requests=requests, seconds=seconds, **given)
+
+
+def test_verdicts():
+    assert judged().word == "go"
+    assert judged(seconds=59.0).word == "hold"
+    assert judged(failures=30).word == "undo"
+    assert judged(failures=30, seconds=1.0).word == "undo"
+    assert judged(trials=100, failures=1, requests=100).reasons == ("error_rate is in doubt",)
+
+
+def test_little_traffic_and_missing_figures_hold_and_in_the_end_undo():
+    assert judged(requests=99).reasons == ("99 of 100 requests seen",)
+    assert judged(missed=True).reasons == ("error_rate is missing",)
+    assert judged(trials=0, requests=0).word == "hold"
+    verdict = judged(missed=True, seconds=600.0)
+    assert verdict.word == "undo" and "patience is at its end" in verdict.reasons[0]
+
+
+def test_readings_count_against_their_limit_and_gates_share_the_rate():
+    assert traffic.trials(LATENCY, value=None, requests=9, errors=0) == (0, 0)
+    assert traffic.trials(LATENCY, value=20.1, requests=9, errors=0) == (1, 1)
+    assert traffic.trials(ERRORS, value=None, requests=None, errors=0) == (0, 0)
+    assert judged((LATENCY,), trials=3, failures=3).word == "undo"
+    assert judged((LATENCY,), trials=1, failures=1).word == "hold"
+    assert judged((LATENCY, ERRORS), trials=1000, failures=6, false_alarm_rate=1e-9).word == "hold"
+
+
+def test_steps():
+    assert traffic.shares(["5%", "50%", "100%"]) == [0.05, 0.5, 1.0]
+    for steps in ([], ["0%"], ["50%", "50%"], ["101%"], ["x"], ["nan"]):
+        with pytest.raises(InvalidOption, match=r"^steps"):
+            traffic.shares(steps)
+    assert traffic.weights(0.05, {"new": 100}, {"old": 100, "other": 50}) == {"new": 5, "old": 95, "other": 48}
+    with pytest.raises(InvalidOption, match="can't be expressed"):
+        traffic.weights(0.05, {"new": 1}, {})
+
+
+def test_spare_capacity():
+    room = {"servers": 2, "server_capacity": 100, "target_utilization": 0.7}
+    assert traffic.spare_capacity(share=0.2, demand=700, **room)[0]
+    assert not traffic.spare_capacity(share=0.21, demand=700, **room)[0]
+
+
+def test_upper_rate_covers_the_rate():
+    source = random.Random(3)
+    covered = sum(traffic.upper_rate(sum(source.random() < 0.01 for _ in range(500)), 500) >= 0.01 for _ in range(400))
+    assert covered >= 0.93 * 400
+    assert traffic.upper_rate(0, 0) == 1.0
+
+
+@pytest.mark.parametrize(("start", "more"), [(0, 100), (400, 400), (5000, 300)])
+def test_the_mean_of_late_is_taken_out_of_a_moving_average(start, more):
+    """HAProxy's sliding sum: plain at first, exponential once its window is full."""
+    window, total, told = 512, 0.0, []
+    for count in range(1, start + more + 1):
+        value = 10.0 if count <= start else 30.0
+        total = total + value if count <= window else total - total / window + value
+        told.append(math.ceil(total / min(count, window)))
+    before = (float(told[start - 1]) if start else 0.0, start)
+    mean, error = traffic.recent_mean(before, (float(told[-1]), start + more), window)
+    assert abs(mean - 30.0) < 4 * error + 2.0
