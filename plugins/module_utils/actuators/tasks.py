@@ -41,6 +41,7 @@ class Tasks:
         self.path = pathlib.Path(path)
         self.label = path
         self.backend = check_name(backend, "backend")
+        self.last: dict[str, Status] = {}
         if not self.path.is_file():
             raise InvalidOption(f"there is no file {path}", option="tasks", remedy="Give the path of a task file")
 
@@ -51,7 +52,8 @@ class Tasks:
             content = "{{ lowtide_members | ansible.builtin.to_json }}"
             self._run("read", [], [{"ansible.builtin.copy": {"dest": str(answer), "content": content, "mode": "0600"}}])
             told = json.loads(answer.read_text(encoding="utf-8"))
-        return {name: self._status(name, one) for name, one in told.items()}
+        self.last = {name: self._status(name, one) for name, one in told.items()}
+        return self.last
 
     def _status(self, name: str, one: dict[str, t.Any]) -> Status:
         state, weight = one.get("state"), one.get("weight")
@@ -68,10 +70,10 @@ class Tasks:
         """Whether it may, only the user's tasks know."""
 
     def apply(self, changes: t.Sequence[Change]) -> None:
-        """Hand all members that change to the task file, as they shall be."""
+        """Hand all members that change, since they were read last, to the task file, as they shall be."""
         if not changes:
             return
-        then = balancer.after(self.read(), changes)
+        then = balancer.after(self.last, changes)
         names = list(dict.fromkeys(change.name for change in changes))
         keys = ("state", "weight", "address", "port")
         members = [

@@ -1,0 +1,125 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``traffic_shift`` and the roles on a real HAProxy under load."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import urllib.request
+
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.traffic_shift import traffic_shift
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from lab import HAProxy, LoadGenerator, make_servers, members_of, play, run_playbook, running
+
+SHIFT = {
+    "backend": "web", "donors": ["web1", "web2"], "receivers": ["web3", "web4"], "steps": ["10%", "50%", "100%"],
+    "pause": "0.2s", "bake": "1s", "every": "0.25s", "baseline": "1.5s", "patience": "8s", "min_requests": 20,
+    "gates": [{"metric": "error_rate", "ratio": 2.0}, {"metric": "latency_ms", "ratio": 1.8}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    servers = make_servers(tmp_path_factory.mktemp("servers"), 4)
+    with running(servers.values()):
+        yield servers
+
+
+@pytest.fixture
+def proxy(tmp_path, servers):
+    members = members_of({name: servers[name] for name in ("web1", "web2")})
+    members += members_of({name: servers[name] for name in ("web3", "web4")}, standby=True)
+    with HAProxy(tmp_path, {"web": members}) as proxy:
+        yield proxy
+    for server in servers.values():
+        control(server, errors=0, latency=1)
+
+
+def control(server, **knobs):
+    query = "&".join(f"{name}={value}" for name, value in knobs.items())
+    urllib.request.urlopen(f"http://{server.address}:{server.port}/control?{query}", timeout=5).close()
+
+
+def shift(proxy, *, check_mode=False, **values):
+    given = {**SHIFT, "socket": [proxy.tcp_socket], **values}
+    return traffic_shift(options.checked(given, options.TRAFFIC_SHIFT, "traffic_shift"), check_mode=check_mode)
+
+
+def weights(proxy):
+    given = {"socket": [proxy.tcp_socket], "backend": "web"}
+    read = balancer_pool(options.checked(given, options.BALANCER_POOL, "balancer_pool"), check_mode=False)
+    return {name: (one["state"], one["weight"]) for name, one in read["members"].items()}
+
+
+def test_a_healthy_version_gets_all_the_traffic(proxy, tmp_path):
+    assert shift(proxy, check_mode=True)["steps"][0]["weights"] == {"web3": 10, "web4": 10, "web1": 90, "web2": 90}
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60) as load:
+        result = shift(proxy)
+        assert load.stop()["failed"] == 0
+    assert result["finished"] and not result["rolled_back"], result["words"]
+    assert [step["verdict"] for step in result["steps"]] == ["go", "go", "go"]
+    assert weights(proxy) == {
+        "web1": ("ready", 0),
+        "web2": ("ready", 0),
+        "web3": ("ready", 100),
+        "web4": ("ready", 100),
+    }
+
+
+@pytest.mark.parametrize(("knobs", "reason"), [({"errors": 0.05}, "error_rate"), ({"latency": 3}, "latency_ms")])
+def test_a_bad_version_is_caught_and_the_weights_before_are_back(proxy, servers, tmp_path, knobs, reason):
+    before = weights(proxy)
+    for name in ("web3", "web4"):
+        control(servers[name], **knobs)
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        result = shift(proxy, patience="30s")
+    assert result["rolled_back"] and reason in result["words"][-1], result["words"]
+    assert "weights from before are back" in result["words"][-1]
+    assert weights(proxy) == before
+
+
+def test_without_traffic_it_holds_and_then_goes_back(proxy):
+    before = weights(proxy)
+    result = shift(proxy, gates=[{"metric": "error_rate", "below": 0.01}], patience="1.5s", baseline="0s")
+    assert result["rolled_back"] and "0 of 20 requests seen" in result["words"][-1]
+    assert weights(proxy) == before
+
+
+def test_receivers_without_room_for_the_demand_ahead_get_nothing(proxy):
+    before = weights(proxy)
+    room = {"server_capacity": 10, "demand": 1000}
+    result = shift(proxy, gates=[], capacity=room, patience="0.3s", baseline="0s")
+    assert result["rolled_back"] and "2 receivers carry 14 at 70%" in result["words"][-1]
+    assert weights(proxy) == before
+
+
+def test_steps_are_printed_and_the_roles_serve_a_playbook(proxy, servers, tmp_path):
+    balancer = {"socket": [proxy.tcp_socket], "backend": "web"}
+    role = {
+        "balancer_out_balancer": balancer,
+        "balancer_out_member": "web2",
+        "balancer_in_balancer": balancer,
+        "balancer_in_member": "web2",
+        "balancer_in_bake": "1s",
+        "balancer_in_min_requests": 5,
+    }
+    tasks = [
+        {"ansible.builtin.include_role": {"name": "lowtide.fleet.balancer_out"}},
+        {"lowtide.fleet.balancer_pool": balancer, "register": "pool"},
+        {"ansible.builtin.assert": {"that": "pool.members.web2.state == 'maintenance'"}},
+        {"ansible.builtin.include_role": {"name": "lowtide.fleet.balancer_in"}},
+        {"lowtide.fleet.balancer_pool": balancer, "register": "pool"},
+        {"ansible.builtin.assert": {"that": "pool.members.web2.state == 'ready' and pool.members.web2.weight == 100"}},
+    ]
+    with LoadGenerator(tmp_path, proxy.url("web"), [100], seconds_per_point=110) as load:
+        run = run_playbook(tmp_path, play(tasks, vars=role))
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert load.stop()["failed"] == 0
+    assert "web 10%: web2 10; " in run.stdout and "web 100%: web2 100; " in run.stdout
