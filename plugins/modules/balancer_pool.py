@@ -91,7 +91,7 @@ EXAMPLES = r"""
     timeout: 90s
   delegate_to: localhost
   register: out
-  failed_when: out is failed or out.remaining
+  failed_when: out is failed or out.remaining | length > 0
 
 - name: Bring it back with a tenth of its weight
   lowtide.fleet.balancer_pool:
