@@ -277,7 +277,7 @@ def after(actual: t.Mapping[str, Status], changes: t.Sequence[Change]) -> dict[s
         elif change.what == "state":
             result[change.name] = dataclasses.replace(result[change.name], state=change.after)
         else:
-            address, _, port = change.after.rpartition(":")
+            address, _colon, port = change.after.rpartition(":")
             result[change.name] = dataclasses.replace(result[change.name], address=address, port=int(port))
     return result
 

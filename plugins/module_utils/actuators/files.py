@@ -75,7 +75,7 @@ class MemberFile:
             ) from exc
         if not text.strip():
             return {}
-        line, _, _ = text.partition("\n")
+        line, _newline, _rest = text.partition("\n")
         if not line.startswith(MARK):
             raise InvalidOption(
                 f"{self.path} was not written by Lowtide",

@@ -88,7 +88,7 @@ class Session:
                 raise ValueError(f"{command!r} is not one command")
         try:
             self.socket.sendall("".join(f"{command}\n" for command in commands).encode("ascii"))
-            return [self._answer() for _ in commands]
+            return [self._answer() for _command in commands]
         except TimeoutError as exc:
             raise self._timed_out() from exc
         except OSError as exc:
@@ -100,7 +100,7 @@ class Session:
             if not part:
                 raise self._ended("it closed the connection")
             self.received += part
-        answer, _, self.received = self.received.partition(PROMPT)
+        answer, _prompt, self.received = self.received.partition(PROMPT)
         return answer.decode("utf-8", "replace").strip()
 
     def _timed_out(self) -> TimedOut:
@@ -234,7 +234,7 @@ class HAProxy:
         if change.what == "state":
             return [f"set server {server} state {STATE_WORDS[change.after]}"]
         if change.what == "address":
-            address, _, port = change.after.rpartition(":")
+            address, _colon, port = change.after.rpartition(":")
             return [f"set server {server} addr {address} port {port}"]
         if change.what == "remove":
             return [f"set server {server} state maint"]

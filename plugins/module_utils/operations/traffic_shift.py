@@ -366,7 +366,7 @@ class Meter:
         return total / count
 
     def _queue(self, now: list[dict[str, Status]]) -> float:
-        return float(sum(new.queue for _, new in self._pairs(now, now)))
+        return float(sum(new.queue for _old, new in self._pairs(now, now)))
 
     def base(self, name: str, counts: bool) -> float | None:
         """What a limit relates to: an upper estimate of a rate, or the figure itself."""
