@@ -139,27 +139,13 @@ options:
         type: str
         default: "0.9"
   prometheus:
-    description: The Prometheus API for queries; the options of a history of type prometheus.
+    description: The Prometheus API that queries are asked at.
     type: dict
     suboptions:
-      type:
-        description: Not used here.
-        type: str
-        choices: [duckdb, prometheus]
-        default: duckdb
-      path:
-        description: Not used here.
-        type: path
       url:
-        description: Base address of the Prometheus API.
+        description: Its base address, without C(/api/v1).
         type: str
-      queries:
-        description: Not used here.
-        type: dict
-      server_label:
-        description: Not used here.
-        type: str
-        default: instance
+        required: true
       username:
         description: User of HTTP basic authentication.
         type: str

@@ -87,6 +87,7 @@ def rolling(provider: str, runs: int, rate: float) -> None:
 
 def restart(given: dict, server: object) -> None:
     pool(given, [{"name": server.name, "state": "maintenance"}], wait_for_sessions=True, timeout="30s")
+    given = given | ({"settle": "0.5s"} if given.get("provider") == "traefik" else {})
     server.stop()
     server.start()
     pool(given, [{"name": server.name, "state": "drain"}], min_ready=0)
