@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import pathlib
-import random
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
 
 import conftest  # noqa: E402
+import numpy as np  # noqa: E402
 from lab import (  # noqa: E402
     EnvoyProxy,
     HAProxy,
@@ -109,15 +109,15 @@ def print_line(provider: str, what: str, report: dict) -> None:
 def shift(runs: int) -> None:
     """Bad versions on a real HAProxy at 500 requests/s, 5 % of which go to the new version; healthy ones simulated."""
     for label, knobs in (("2 % errors", {"errors": 0.02}), ("3 times as slow", {"latency": 3.0})):
-        for _run in range(runs):
+        for run in range(runs):
             with tempfile.TemporaryDirectory() as name:
-                print(label, json.dumps(bad_version(pathlib.Path(name), knobs)), flush=True)
+                print(label, json.dumps(bad_version(pathlib.Path(name), knobs, seed=run)), flush=True)
     undone = sum(simulated(seed) for seed in range(100))
     print(f"healthy, simulated at an error rate of 0.05 % before and after: {undone} of 100 shifts rolled back")
 
 
-def bad_version(directory: pathlib.Path, knobs: dict) -> dict:
-    servers = make_servers(directory, 4)
+def bad_version(directory: pathlib.Path, knobs: dict, *, seed: int) -> dict:
+    servers = make_servers(directory, 4, seed=seed)
     for name in ("web3", "web4"):
         servers[name].write_version("2", **knobs)
     members = members_of({name: servers[name] for name in ("web1", "web2")})
@@ -140,8 +140,8 @@ def bad_version(directory: pathlib.Path, knobs: dict) -> dict:
 
 def simulated(seed: int) -> bool:
     """Whether one healthy shift is undone: 500 requests/s, steps of 5, 25, 50 and 100 %, 60 s each, read every 2 s."""
-    source = random.Random(seed)
-    before = sum(source.random() < 0.0005 for _ in range(5000))
+    source = np.random.default_rng(seed)
+    before = int(source.binomial(5000, 0.0005))
     gates = [traffic.Gate("error_rate", max(2 * traffic.upper_rate(before, 5000), 0.001), counts=True)]
     gates.append(traffic.Gate("latency_ms", 18.0))
     evidence = {gate.name: traffic.Evidence(gate.healthy_rate) for gate in gates}
@@ -151,8 +151,8 @@ def simulated(seed: int) -> bool:
         while word == "hold":
             seconds += 2
             count = int(1000 * share)
-            errors = sum(source.random() < 0.0005 for _ in range(count))
-            latency = sum(source.gammavariate(4, 2.5) for _ in range(min(count, 50))) / min(count, 50)
+            errors = int(source.binomial(count, 0.0005))
+            latency = float(source.gamma(4, 2.5, min(count, 50)).mean())
             requests += count
             for gate in gates:
                 failed, tried = traffic.trials(gate, value=latency, requests=count, errors=errors)

@@ -13,7 +13,7 @@ import typing as t
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from processes import Program, free_port, listening
+from processes import Program, free_port
 
 BINARIES = pathlib.Path(sys.executable).parent
 
@@ -28,7 +28,10 @@ def answers(url: str) -> bool:
 
 
 class FileProxy:
-    """What both share: a directory, a listener, and the file of members. The file must exist before the start."""
+    """What both share: a directory, a listener, and the file of members.
+
+    The file must name a server that answers before the start: ready is who serves it.
+    """
 
     program: Program
 
@@ -119,7 +122,7 @@ class EnvoyProxy(FileProxy):
             "warning",
         ]
         self.program = Program(
-            argv, log=directory / "envoy.log", ready=lambda: answers(f"{self.admin}/ready"), deadline=30
+            argv, log=directory / "envoy.log", ready=lambda: answers(f"{self.url}/health"), deadline=30
         )
 
 
@@ -142,5 +145,5 @@ class TraefikProxy(FileProxy):
         path.write_text(json.dumps(configuration, indent=1), encoding="utf-8")
         argv = [str(BINARIES / "traefik"), f"--configFile={path}"]
         self.program = Program(
-            argv, log=directory / "traefik.log", ready=lambda: listening("127.0.0.1", self.port), deadline=30
+            argv, log=directory / "traefik.log", ready=lambda: answers(f"{self.url}/health"), deadline=30
         )
