@@ -93,3 +93,7 @@ matplotlib = Library("matplotlib", distribution="matplotlib", minimum="3.8", rea
 mpl_dates = Library("matplotlib.dates", distribution="matplotlib", minimum="3.8", reason="for the report")
 mpl_figure = Library("matplotlib.figure", distribution="matplotlib", minimum="3.8", reason="for the report")
 mpl_ticker = Library("matplotlib.ticker", distribution="matplotlib", minimum="3.8", reason="for the report")
+sklearn_ensemble = Library(
+    "sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the detector isolation_forest"
+)
+sklearn_svm = Library("sklearn.svm", distribution="scikit-learn", minimum="1.4", reason="for the detector one_class_svm")

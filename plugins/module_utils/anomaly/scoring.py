@@ -1,0 +1,139 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From surprise to the score that all detectors share.
+
+A score above one half is news: the series is more surprising than it was at any time in the twelve hours before, and
+surprising at all. While an anomaly lasts its score stays below one half, in order of surprise. So one threshold above
+one half gives an alarm at the onset of each incident and no second one while it lasts, and the ranking of samples still
+tells how strange each is.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..errors import InvalidOption
+from ..libraries import numpy as np
+from .detectors import DETECTORS, GROUPED
+from .frame import Frame, clean
+from .tail import surprise
+
+if t.TYPE_CHECKING:
+    import datetime
+
+    import numpy
+
+QUIET_SECONDS = 12 * 3600  # that news must be the most surprising of
+FEWEST_QUIET, MOST_QUIET = 24, 144  # steps that they are at least and at most
+LEAST_NEWS = 1.5  # surprise, -log10 of a probability, below which nothing is news
+HALVING = 3.0  # by which the distance of the score to its limit halves
+
+
+class Onset:
+    """Tells news from what goes on, for many series; the state is the surprise of the last twelve hours."""
+
+    STATE = ("recent", "time")
+
+    def __init__(self, series: int, step_seconds: int) -> None:
+        length = min(max(round(QUIET_SECONDS / step_seconds), FEWEST_QUIET), MOST_QUIET)
+        self.recent = np.full((length, series), -np.inf)
+        self.time = 0
+
+    def update(self, surprise: numpy.ndarray) -> numpy.ndarray:
+        """The score of one new surprise of each series, shape (series,); NaN where there is none."""
+        there = ~np.isnan(surprise)
+        level = np.where(there, surprise, 0)
+        news = there & (level > LEAST_NEWS) & (level > self.recent.max(axis=0))
+        self.recent[self.time % len(self.recent)] = np.where(there, surprise, -np.inf)
+        self.time += 1
+        value = np.where(news, 1 - 0.5 * 2 ** (-(level - LEAST_NEWS) / HALVING), 0.5 - 0.5 * 2 ** (-level / HALVING))
+        return np.where(there, value, np.nan)
+
+
+def surprise_of(scores: numpy.ndarray) -> numpy.ndarray:
+    """The surprise that scores were made of: -log10 of the tail probability, same shape; NaN where there is none."""
+    news = scores > 0.5
+    left = np.where(news, 2 * (1 - scores), 1 - 2 * scores)
+    return np.where(news, LEAST_NEWS, 0) - HALVING * np.log2(np.maximum(left, 2.0**-52))
+
+
+def combine(members: t.Iterable[numpy.ndarray]) -> numpy.ndarray:
+    """The most surprised member's surprise at each sample; NaN where none can say."""
+    together = None
+    for member in members:
+        own = surprise(member)
+        together = own if together is None else np.fmax(together, own)
+    return together
+
+
+def score_frame(frame: Frame, detector: str) -> numpy.ndarray:
+    """Scores of a frame, shape (series, time), in [0, 1]; NaN where the detector can't say."""
+    together = combine(DETECTORS[detector](frame))
+    onset = Onset(len(together), frame.step_seconds)
+    return np.array([onset.update(column) for column in together.T]).reshape(together.shape[::-1]).T.copy()
+
+
+def score(
+    values: t.Any,
+    *,
+    step_seconds: int,
+    end: datetime.datetime | None = None,
+    detector: str = "auto",
+    seed: int = 0,
+) -> numpy.ndarray:
+    """How strange each sample is, given only what came before it.
+
+    :param values: Shape (series, time), NaN = missing, the last column the newest; infinite samples are missing ones.
+    :param step_seconds: The grid's spacing.
+    :param end: UTC stamp of the last column; only detectors that know the time of day use it.
+    :param detector: A name of :data:`detectors.DETECTORS` that does not need groups.
+    :param seed: Of detectors that draw at random.
+    :returns: Scores in [0, 1] of the same shape, comparable across series; above 0.5 where an anomaly sets in; NaN
+        where it can't say: missing samples and a series' first.
+    :raises InvalidOption: on a detector that is not there, or one that needs groups.
+    :raises ValueError: when the values are not a matrix of numbers.
+    """
+    if detector in GROUPED:
+        raise InvalidOption(
+            f"{detector} needs to know which series belong together",
+            option="detector",
+            remedy="Use score_groups, or another detector",
+        )
+    return score_frame(Frame(clean(values), _step(step_seconds), end, seed), _known(detector))
+
+
+def score_groups(
+    values: t.Any,
+    groups: t.Any,
+    *,
+    step_seconds: int,
+    end: datetime.datetime | None = None,
+    detector: str = "peers",
+    seed: int = 0,
+) -> numpy.ndarray:
+    """As :func:`score`, for detectors that compare series with each other.
+
+    :param groups: One whole number for each series; series of one number belong together: servers of a pool
+        (V(peers)), or metrics of a server (V(multivariate)).
+    """
+    matrix = clean(values)
+    members = np.asarray(groups)
+    if members.shape != matrix.shape[:1]:
+        raise ValueError(f"{members.shape} groups do not fit {matrix.shape[0]} series")
+    return score_frame(Frame(matrix, _step(step_seconds), end, seed, members), _known(detector))
+
+
+def _step(step_seconds: int) -> int:
+    if not step_seconds > 0:
+        raise InvalidOption(f"{step_seconds} is not a step", option="step", remedy="Give a positive number of seconds")
+    return step_seconds
+
+
+def _known(detector: str) -> str:
+    if detector not in DETECTORS:
+        raise InvalidOption(
+            f"there is no detector {detector!r}", option="detector", remedy=f"Choose from {', '.join(DETECTORS)}"
+        )
+    return detector

@@ -1,0 +1,89 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The default detector, one new sample at a time, over thousands of series."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+from ..libraries import numpy as np
+from .frame import Frame, clean
+from .novelty import Seen
+from .residual import Residual, RunningMean
+from .scoring import Onset
+from .tail import Tail
+
+if t.TYPE_CHECKING:
+    import numpy
+
+MEMBERS = 3
+
+
+class Stream:
+    """Scores as :func:`scoring.score` gives them with the detector V(auto), continued sample by sample.
+
+    The state holds every value seen of each member (8 bytes each), sorted, and otherwise does not grow.
+    """
+
+    def __init__(self, series: int, step_seconds: int) -> None:
+        """:param series: How many. :param step_seconds: The grid's spacing."""
+        frame = Frame(np.empty((series, 0)), step_seconds)
+        self.step_seconds = step_seconds
+        self.seen = [Seen(frame.values) for _member in range(MEMBERS)]
+        self.tails = [Tail(series) for _member in range(MEMBERS)]
+        self.mean = RunningMean(series, frame.hour)
+        self.residual = Residual(series, frame.day)
+        self.onset = Onset(series, step_seconds)
+
+    def update(self, values: t.Any) -> numpy.ndarray:
+        """The score of one new sample of each series, shape (series,); NaN where it can't say. The sample is kept."""
+        now = clean(np.asarray(values, dtype=np.float64)[:, None])[:, 0]
+        inputs = now, self.mean.update(now), self.residual.update(now)[0]
+        surprise = np.full(len(now), np.nan)
+        for seen, tail, value in zip(self.seen, self.tails, inputs, strict=True):
+            surprise = np.fmax(surprise, tail.update(seen.update(value)))
+        return self.onset.update(surprise)
+
+    def _parts(self) -> dict[str, t.Any]:
+        parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset}
+        for member in range(MEMBERS):
+            parts[f"seen{member}"], parts[f"tail{member}"] = self.seen[member], self.tails[member]
+        return parts
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Keep the state in a directory, one file for each array; it is made where it is absent."""
+        path = pathlib.Path(directory)
+        path.mkdir(parents=True, exist_ok=True)
+        numbers = {"step_seconds": self.step_seconds}
+        for name, part in self._parts().items():
+            for field in part.STATE:
+                value = getattr(part, field)
+                if isinstance(value, int):
+                    numbers[f"{name}.{field}"] = value
+                    continue
+                target = path / f"{name}.{field}.npy"
+                # What is mapped from this very file has not changed since it was read.
+                if getattr(value, "filename", None) != str(target.resolve()):
+                    np.save(target, value)
+        (path / "numbers.json").write_text(json.dumps(numbers))
+
+    @classmethod
+    def load(cls, directory: str | pathlib.Path) -> Stream:
+        """Go on from a state that :meth:`save` kept. The values seen stay in their files until they are asked for."""
+        path = pathlib.Path(directory)
+        numbers = json.loads((path / "numbers.json").read_text())
+        read = np.lib.format.open_memmap
+        series = read(path / "residual.last.npy", mode="r").shape[0]
+        stream = cls(series, numbers["step_seconds"])
+        for name, part in stream._parts().items():
+            for field in part.STATE:
+                if f"{name}.{field}" in numbers:
+                    setattr(part, field, numbers[f"{name}.{field}"])
+                else:
+                    array = read(path / f"{name}.{field}.npy", mode="r")
+                    setattr(part, field, array if field == "ordered" and array.size else np.array(array))
+        return stream
