@@ -1,0 +1,290 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The operation behind the module and the lookup ``anomalies``."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import typing as t
+
+from .. import history as histories
+from .. import options, timing
+from ..anomaly import DETECTORS, flags, score, score_groups
+from ..anomaly.detectors import GROUPED
+from ..anomaly.frame import Frame, clean
+from ..errors import InvalidOption, NotEnoughHistory
+from ..libraries import numpy as np
+from ..planning.demand import pool_demand
+from ..series import Series, SeriesKey
+
+if t.TYPE_CHECKING:
+    import numpy
+
+SPEC: options.ArgumentSpec = dict(
+    options.COMMON,
+    metrics=dict(type="list", elements="str", default=[]),
+    step=dict(type="str", default="5m"),
+    history_window=dict(type="str", default="30d"),
+    since=dict(type="str", default="24h"),
+    detector=dict(type="str", choices=sorted(DETECTORS), default="auto"),
+    false_alarms=dict(type="float", default=1.0),
+    per_server=dict(type="bool", default=True),
+    silent=dict(
+        type="list",
+        elements="dict",
+        default=[],
+        options=dict(
+            name=dict(type="str", required=True),
+            start=dict(type="str", required=True),
+            end=dict(type="str", required=True),
+            pools=dict(type="list", elements="str", default=[]),
+        ),
+    ),
+    seed=dict(type="int", default=0),
+)
+
+
+class Silence(t.NamedTuple):
+    """A time that explains itself: an event or maintenance. No pools means all."""
+
+    start: float
+    end: float
+    pools: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The options, as the code counts them."""
+
+    end: datetime.datetime
+    step_seconds: int
+    window_seconds: float
+    since_seconds: float
+    metrics: tuple[str, ...]
+    detector: str
+    false_alarms: float
+    per_server: bool
+    silent: tuple[Silence, ...]
+    seed: int
+
+
+def anomalies(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
+    """What is strange in the pools, or was lately.
+
+    :returns: ``anomalies``, a list of flags, newest first; ``pools``, the state of each; ``words``, a sentence each.
+    """
+    asked = asked_for(params)
+    pools = options.pools(params["pools"], params["pool"])
+    found: list[dict[str, t.Any]] = []
+    states = {}
+    for name, pool in pools.items():
+        series = read(params["history"], name, pool, asked)
+        items = in_pool(series, name, pool, asked)
+        states[name] = {
+            "anomalous": any(item["open"] and item["server"] is None for item in items),
+            "open": sum(item["open"] for item in items),
+            "servers": sorted({item["server"] for item in items if item["open"] and item["server"]}),
+            "series": len(series.keys),
+            "newest": _newest(series),
+        }
+        found.extend(items)
+    found.sort(key=lambda item: item["since"], reverse=True)
+    quiet = [f"{name}: nothing unusual." for name in pools if not any(item["pool"] == name for item in found)]
+    return {
+        "changed": False,
+        "anomalies": found,
+        "pools": states,
+        "words": [item["words"] for item in found] + quiet,
+    }
+
+
+def asked_for(params: dict[str, t.Any]) -> Asked:
+    """The options, checked.
+
+    :raises InvalidOption: naming the option that is wrong.
+    """
+    now = timing.moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
+    step = timing.duration(params["step"], "step")
+    if step < 1 or step != round(step):
+        raise InvalidOption(f"{params['step']} is not a positive whole number of seconds", option="step")
+    window = timing.duration(params["history_window"], "history_window")
+    if window < 2 * flags.YOUNG_SECONDS:
+        raise InvalidOption(
+            f"{params['history_window']} is too short to tell what is usual",
+            option="history_window",
+            remedy="Look back some days, better weeks",
+        )
+    rate = params["false_alarms"]
+    if not 0 < rate <= 100:
+        raise InvalidOption(
+            f"{rate} is out of range",
+            option="false_alarms",
+            remedy="Say how many false alarms per series and month to put up with, up to 100",
+        )
+    end = datetime.datetime.fromtimestamp(int(now.timestamp()) // int(step) * int(step), datetime.UTC)
+    return Asked(
+        end=end,
+        step_seconds=int(step),
+        window_seconds=window,
+        since_seconds=timing.duration(params["since"], "since"),
+        metrics=tuple(params["metrics"]),
+        detector=params["detector"],
+        false_alarms=rate,
+        per_server=params["per_server"] or params["detector"] in GROUPED,
+        silent=tuple(_silence(mark, f"silent[{place}]") for place, mark in enumerate(params["silent"])),
+        seed=params["seed"],
+    )
+
+
+def _silence(mark: dict[str, t.Any], option: str) -> Silence:
+    start, end = (timing.moment(mark[name], f"{option}.{name}").timestamp() for name in ("start", "end"))
+    if end <= start:
+        raise InvalidOption("it ends before it begins", option=option, remedy="Exchange start and end")
+    return Silence(start, end, tuple(mark["pools"] or ()))
+
+
+def read(history: dict[str, t.Any], name: str, pool: dict[str, t.Any], asked: Asked) -> Series:
+    """The series of one pool: for each metric that of the pool, then those of its servers where they are wanted.
+
+    Of metrics other than the load only the servers' own are looked at: their sum means nothing.
+    """
+    load = pool["load"]["metric"]
+    start = asked.end - datetime.timedelta(seconds=asked.window_seconds)
+    keys: list[SeriesKey] = []
+    rows: list[numpy.ndarray] = []
+    with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
+        for metric in asked.metrics or (load,):
+            series = store.read(
+                metric=metric,
+                pools={name: pool["servers"]},
+                start=start,
+                end=asked.end,
+                step_seconds=asked.step_seconds,
+            )
+            parts = [pool_demand(series, name, metric)] if metric == load else []
+            if asked.per_server:
+                parts.append(series.select(pool=name, metric=metric, servers=pool["servers"]))
+            for part in parts:
+                keys.extend(part.keys)
+                rows.extend(part.values)
+            end = series.end
+    if not rows:
+        raise NotEnoughHistory(
+            f"none of the metrics is the load of pool {name!r}",
+            option="per_server",
+            remedy=f"Look at the servers too, or at {load}",
+        )
+    return Series(tuple(keys), np.array(rows), end, asked.step_seconds)
+
+
+def in_pool(series: Series, name: str, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
+    """The flags of one pool that are open, or were in the time asked about."""
+    silent = np.zeros(series.values.shape, bool)
+    for mark in asked.silent:
+        if not mark.pools or name in mark.pools:
+            # A sample describes the step that ends at its stamp.
+            silent |= (series.times > mark.start) & (series.times - series.step_seconds < mark.end)
+    # What an event explains is neither scored nor learned.
+    values = np.where(silent, np.nan, clean(series.values))
+    frame = Frame(values, series.step_seconds, series.end, asked.seed)
+    scores = _scores(frame, series.keys, asked)
+    found = flags.find(frame, scores, rate=asked.false_alarms, silent=silent)
+    oldest = series.end.timestamp() - asked.since_seconds
+    times = series.times
+    lately = [flag for flag in found if flag.open or times[flag.last] > oldest]
+    return [_item(flag, lately, series, pool) for flag in lately]
+
+
+def _scores(frame: Frame, keys: t.Sequence[SeriesKey], asked: Asked) -> numpy.ndarray:
+    common = dict(step_seconds=frame.step_seconds, end=frame.end, detector=asked.detector, seed=asked.seed)
+    if asked.detector not in GROUPED:
+        return score(frame.values, **common)
+    # A pool as a whole has no peers: it is a group of its own, and gets no score.
+    names = [key.server if asked.detector == "multivariate" else key.metric for key in keys]
+    labels = [None if key.server is None else name for key, name in zip(keys, names, strict=True)]
+    order = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    scores = score_groups(frame.values, [order[label] for label in labels], **common)
+    scores[[key.server is None for key in keys]] = np.nan
+    return scores
+
+
+def _item(flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict[str, t.Any]) -> dict[str, t.Any]:
+    key = series.keys[flag.row]
+    times = series.times
+    first, last = int(times[flag.start]), int(times[flag.last])
+    item = {
+        "pool": key.pool,
+        "server": key.server,
+        "metric": key.metric,
+        "since": timing.iso(first - series.step_seconds),
+        "until": None if flag.open else timing.iso(last),
+        "open": flag.open,
+        "duration_seconds": last - first + series.step_seconds,
+        "score": flag.score,
+        "direction": flag.direction,
+        "value": _finite(flag.value),
+        "expected": {"low": _finite(flag.low), "high": _finite(flag.high)},
+    }
+    unit = (pool["load"]["unit"] or "") if key.metric == pool["load"]["metric"] else ""
+    item["words"] = words(item, unit, _peers(flag, others, series))
+    return item
+
+
+def _peers(flag: flags.Flag, others: list[flags.Flag], series: Series) -> str | None:
+    """What the pool's other servers do meanwhile; nothing where none is looked at."""
+    key = series.keys[flag.row]
+    rows = [
+        row
+        for row, other in enumerate(series.keys)
+        if other.metric == key.metric and other.server is not None and row != flag.row
+    ]
+    if not rows:
+        return None
+    strange = {
+        other.row for other in others if other.row in rows and other.start <= flag.last and other.last >= flag.start
+    }
+    which = "the pool's other servers" if key.server else "its servers"
+    if not strange:
+        return f"{which} are normal"
+    return f"{len(strange)} of {which} too" if len(strange) < len(rows) else f"all of {which} too"
+
+
+def words(item: dict[str, t.Any], unit: str, peers: str | None) -> str:
+    """One sentence for the person on call: what, how far out of what was expected, since when, and who else."""
+    low, high, value = item["expected"]["low"], item["expected"]["high"], item["value"]
+    text = f"{item['metric']} of {item['server'] or item['pool']}: "
+    if value is None:
+        text += "no sample"
+    elif item["direction"] == "high" and high > 0:
+        text += (
+            f"{value / high:.1f} times the 99 % bound ({_number(value)}{unit}, expected up to {_number(high)}{unit})"
+        )
+    elif low is not None and high is not None:
+        what = {"high": "unusually high", "low": "unusually low"}.get(item["direction"], "unlike anything before")
+        text += f"{what} ({_number(value)}{unit}, expected {_number(low)} to {_number(high)}{unit})"
+    else:
+        text += f"unlike anything before ({_number(value)}{unit})"
+    since = timing.moment(item["since"]).strftime("%Y-%m-%d %H:%MZ")
+    if item["open"]:
+        text += f" since {since}"
+    else:
+        text += f" from {since} for {timing.words(item['duration_seconds'])}"
+    return text + (f"; {peers}." if peers else ".")
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _newest(series: Series) -> str | None:
+    known = np.flatnonzero((~np.isnan(series.values)).any(axis=0))
+    return timing.iso(float(series.times[known[-1]])) if len(known) else None
+
+
+def _number(value: float) -> str:
+    """Three significant digits, whole numbers whole."""
+    return f"{value:.3g}" if abs(value) < 100 or abs(value) >= 1e9 else f"{value:.0f}"

@@ -1,0 +1,249 @@
+#!/usr/bin/python
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: anomalies
+short_description: What is strange in pools and servers, since when, and how far from what was expected
+version_added: 0.1.0
+author:
+  - "The Lowtide authors (@lowtide)"
+description:
+  - Reads what pools and their servers carried from the history and flags what is unlike all that came before.
+  - One incident is one flag. It begins with the first strange sample, ends after an hour of expected ones, and is over
+    after a day at most, when what was strange has become the new normal.
+  - A series is not flagged during its first day, nor one that never moved. A missing or infinite sample is no anomaly;
+    O(detector=flat_line) finds those.
+options:
+  metrics:
+    description:
+      - The metrics to look at. The pool's C(load.metric) when empty.
+      - The pool as a whole is looked at in its load alone, servers in every metric.
+    type: list
+    elements: str
+    default: []
+  step:
+    description: The spacing of the samples it reads.
+    type: str
+    default: 5m
+  history_window:
+    description: How far to look back for what is usual. Weeks are better than days.
+    type: str
+    default: 30d
+  since:
+    description: Anomalies that are over are told if they ended within this time.
+    type: str
+    default: 24h
+  detector:
+    description:
+      - V(auto) is the default and the best all round.
+      - V(peers) finds the server that misbehaves while its pool is fine; V(multivariate) looks at all O(metrics) of a
+        server together.
+      - V(flat_line) finds values that stand still or are missing, V(level_shift) and V(variance_change) what they say.
+      - V(novelty) is the distance to the nearest value ever seen, V(residual) the error of a short forecast.
+      - V(matrix_profile) compares the last hour with every hour before; its time grows with the square of
+        O(history_window).
+      - V(isolation_forest) and V(one_class_svm) are those of scikit-learn. V(three_sigma) is there to compare with.
+    type: str
+    choices:
+      - auto
+      - flat_line
+      - isolation_forest
+      - level_shift
+      - matrix_profile
+      - multivariate
+      - novelty
+      - one_class_svm
+      - peers
+      - residual
+      - three_sigma
+      - variance_change
+    default: auto
+  false_alarms:
+    description: About how many false alarms per series and month to put up with, the one setting for all series.
+    type: float
+    default: 1.0
+  per_server:
+    description: Whether to look at each server too. V(peers) and V(multivariate) always do.
+    type: bool
+    default: true
+  silent:
+    description: Times that explain themselves. What happens in them is neither flagged nor learned.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What it is, for people.
+        type: str
+        required: true
+      start:
+        description: When it begins, ISO 8601; UTC unless it has an offset.
+        type: str
+        required: true
+      end:
+        description: When it ends, ISO 8601; UTC unless it has an offset.
+        type: str
+        required: true
+      pools:
+        description: The pools it concerns. All when empty.
+        type: list
+        elements: str
+        default: []
+  seed:
+    description: Of everything random. The same question with the same seed and O(now) has the same answer.
+    type: int
+    default: 0
+requirements:
+  - numpy >= 1.26
+  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - scikit-learn >= 1.4 (with O(detector=isolation_forest) or O(detector=one_class_svm))
+extends_documentation_fragment:
+  - lowtide.fleet.pools
+  - lowtide.fleet.attributes
+  - lowtide.fleet.attributes.reads
+seealso:
+  - plugin: lowtide.fleet.anomalies
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: What is strange in the web servers
+  lowtide.fleet.anomalies:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    pool: [web]
+  register: strange
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ strange.words }}"
+
+- name: Go no further while the pool is anomalous
+  ansible.builtin.assert:
+    that: not strange.pools.web.anomalous
+
+- name: The server that misbehaves while its pool is fine, the deploy of that morning left out
+  lowtide.fleet.anomalies:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    detector: peers
+    false_alarms: 0.5
+    silent:
+      - name: deploy
+        start: "2026-01-31T06:00:00Z"
+        end: "2026-01-31T06:40:00Z"
+        pools: [web]
+"""
+
+RETURN = r"""
+anomalies:
+  description: One for each incident that goes on or ended within O(since), the newest first.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    pool:
+      description: The pool.
+      type: str
+      returned: always
+    server:
+      description: The server, or none for the pool as a whole.
+      type: str
+      returned: always
+    metric:
+      description: The metric.
+      type: str
+      returned: always
+    since:
+      description: When it began, ISO 8601 in UTC.
+      type: str
+      returned: always
+    until:
+      description: When it was over, ISO 8601 in UTC, or none while it goes on.
+      type: str
+      returned: always
+    open:
+      description: Whether it goes on.
+      type: bool
+      returned: always
+    duration_seconds:
+      description: How long it lasted, or has lasted so far.
+      type: int
+      returned: always
+    score:
+      description: The highest score in it, between 0.5 and 1, comparable across series.
+      type: float
+      returned: always
+    direction:
+      description: V(high) or V(low), or V(unusual) for a value within the expected range that is new all the same.
+      type: str
+      returned: always
+    value:
+      description: The value farthest out of the expected range, or none where samples are missing.
+      type: float
+      returned: always
+    expected:
+      description: The range expected when it began.
+      type: dict
+      returned: always
+      contains:
+        low:
+          description: Lower bound, or none where nothing was expected.
+          type: float
+          returned: always
+        high:
+          description: Upper bound, or none where nothing was expected.
+          type: float
+          returned: always
+    words:
+      description: The anomaly in a sentence, for the person on call.
+      type: str
+      returned: always
+pools:
+  description: The state of each pool, by name.
+  type: dict
+  returned: success
+  contains:
+    anomalous:
+      description: Whether an anomaly of the pool as a whole goes on.
+      type: bool
+      returned: always
+    open:
+      description: How many anomalies go on, of the pool and its servers.
+      type: int
+      returned: always
+    servers:
+      description: The servers with an anomaly that goes on.
+      type: list
+      elements: str
+      returned: always
+    series:
+      description: How many series were looked at.
+      type: int
+      returned: always
+    newest:
+      description: Stamp of the newest sample, ISO 8601 in UTC.
+      type: str
+      returned: always
+words:
+  description: The sentence of each anomaly, and one for each pool without any.
+  type: list
+  elements: str
+  returned: success
+"""
+
+from ansible_collections.lowtide.fleet.plugins.module_utils import face
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import anomalies
+
+
+def main() -> None:
+    """Run the module."""
+    face.run(anomalies.anomalies, anomalies.SPEC)
+
+
+if __name__ == "__main__":
+    main()
