@@ -59,7 +59,7 @@ def isolation_forest(frame: Frame) -> list[numpy.ndarray]:
     """Detector: isolation forest (Liu, Ting, Zhou 2008), fitted to the past anew every day."""
     return _score(
         frame,
-        lambda seed: sklearn_ensemble.IsolationForest(n_estimators=50, max_samples=256, random_state=seed, n_jobs=1),
+        lambda seed: sklearn_ensemble.IsolationForest(n_estimators=50, random_state=seed, n_jobs=1),
     )
 
 

@@ -121,7 +121,7 @@ class Residual:
 
 
 class RunningMean:
-    """The mean of the last samples of many series, of at least half of them."""
+    """The mean of the last samples of many series, where there is a newest one and at least half of the others."""
 
     STATE = ("ring", "time")
 
@@ -130,7 +130,7 @@ class RunningMean:
         self.time = 0
 
     def update(self, values: numpy.ndarray) -> numpy.ndarray:
-        """The mean with one new sample of each series, shape (series,); NaN where more than half are missing."""
+        """The mean with one new sample of each series, shape (series,); NaN where it or more than half are missing."""
         length = len(self.ring)
         self.ring[self.time % length] = values
         self.time += 1
@@ -138,7 +138,7 @@ class RunningMean:
         ring = np.roll(self.ring, -(self.time % length), axis=0)
         there = ~np.isnan(ring)
         count = there.sum(axis=0)
-        enough = 2 * count >= length
+        enough = ~np.isnan(values) & (2 * count >= length)
         return np.where(enough, np.where(there, ring, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 

@@ -67,8 +67,10 @@ class Stream:
                     continue
                 target = path / f"{name}.{field}.npy"
                 # What is mapped from this very file has not changed since it was read.
-                if getattr(value, "filename", None) != str(target.resolve()):
-                    np.save(target, value)
+                if str(getattr(value, "filename", "")) != str(target.resolve()):
+                    beside = target.with_suffix(".new.npy")
+                    np.save(beside, value)
+                    beside.replace(target)
         (path / "numbers.json").write_text(json.dumps(numbers))
 
     @classmethod

@@ -1,0 +1,181 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly
+from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import novelty, residual, scoring, tail
+from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.detectors import GROUPED
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+STEP = 1800  # 48 steps a day keep the tests short
+END = datetime.datetime(2026, 1, 31, 6, 30, tzinfo=datetime.UTC)
+GROUPS = [0, 0, 0, 1, 1]
+
+
+def scored(values, detector="auto", end=END):
+    if detector in GROUPED:
+        return anomaly.score_groups(values, GROUPS, step_seconds=STEP, end=end, detector=detector, seed=3)
+    return anomaly.score(values, step_seconds=STEP, end=end, detector=detector, seed=3)
+
+
+def fleet(time=240, seed=0):
+    random = np.random.default_rng(seed)
+    day = np.sin(2 * np.pi * np.arange(time) * STEP / 86400)
+    values = 50 + 10 * day + random.normal(0, 1, (5, time))
+    values[1, 100:110] = np.nan
+    values[2, 150] = 400
+    return values
+
+
+@pytest.mark.parametrize("detector", anomaly.DETECTORS)
+def test_a_prefix_has_the_same_scores(detector):
+    values = fleet()
+    whole = scored(values, detector)
+    assert np.nanmin(whole) >= 0 and np.nanmax(whole) <= 1
+    for cut in (1, 151):
+        end = END - datetime.timedelta(seconds=STEP * (values.shape[1] - cut))
+        np.testing.assert_array_equal(whole[:, :cut], scored(values[:, :cut], detector, end))
+
+
+SAMPLES = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True, width=64),
+    st.integers(-3, 3).map(float),
+    st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0]),
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    values=arrays.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(0, 90)), elements=SAMPLES),
+    cut=st.integers(0, 90),
+)
+def test_whatever_comes_scores_lie_in_range_and_are_causal(values, cut):
+    scores = anomaly.score(values, step_seconds=STEP)
+    assert scores.shape == values.shape
+    known = ~np.isnan(scores)
+    assert ((scores[known] >= 0) & (scores[known] <= 1)).all()
+    assert not known[np.isnan(values)].any()
+    np.testing.assert_array_equal(scores[:, :cut], anomaly.score(values[:, :cut], step_seconds=STEP))
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 1000), order=st.permutations(range(5)))
+def test_the_order_of_series_does_not_matter(seed, order):
+    values = fleet(160, seed)
+    np.testing.assert_array_equal(scored(values)[order], scored(values[order]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=arrays.arrays(np.float64, (2, 40), elements=st.one_of(st.integers(-5, 5).map(float), st.just(np.nan))))
+def test_nearest_is_the_nearest(values):
+    expected = np.full(values.shape, np.nan)
+    for row in range(2):
+        for column in range(40):
+            past = values[row, :column]
+            past = past[~np.isnan(past)]
+            if len(past) and not np.isnan(values[row, column]):
+                expected[row, column] = np.abs(past - values[row, column]).min()
+    np.testing.assert_array_equal(novelty.nearest(values), expected)
+
+
+def test_a_constant_series_is_never_news_and_its_first_change_is_once():
+    values = np.full((1, 500), 7.0)
+    assert not (anomaly.score(values, step_seconds=STEP) > 0.5).any()
+    values[0, 400:] = 8.0
+    news = np.flatnonzero(anomaly.score(values, step_seconds=STEP)[0] > 0.5)
+    assert news[0] == 400
+    assert len(news) <= 2
+
+
+@pytest.mark.parametrize("values", [np.empty((0, 9)), np.empty((3, 0)), np.ones((1, 1)), np.full((2, 300), np.nan)])
+def test_nothing_to_go_by_is_no_score(values):
+    scores = anomaly.score(values, step_seconds=STEP)
+    assert scores.shape == values.shape
+    assert np.isnan(scores).all()
+
+
+def test_a_huge_sample_is_news_once_and_does_not_deafen():
+    values = fleet(400)
+    values[0, 200] = 1e300
+    values[0, 300] = 120
+    scores = anomaly.score(values, step_seconds=STEP)[0]
+    assert scores[200] > 0.9
+    assert scores[300] > 0.6
+    assert (scores[201:300] > 0.6).sum() <= 1
+
+
+def test_scale_and_offset_change_no_rank_of_the_value():
+    values = fleet(200)
+    np.testing.assert_allclose(scored(values, "novelty"), scored(values * 1024, "novelty"), rtol=1e-9, equal_nan=True)
+
+
+def test_surprise_is_read_back_from_scores():
+    surprise = np.abs(np.random.default_rng(0).normal(0, 2, (3, 100)))
+    onset = scoring.Onset(3, STEP)
+    scores = np.array([onset.update(column) for column in surprise.T]).T
+    np.testing.assert_allclose(scoring.surprise_of(scores), surprise, atol=1e-9)
+
+
+def test_the_tail_of_noise_is_at_least_its_probability():
+    random = np.random.default_rng(1)
+    surprise = tail.surprise(np.abs(random.normal(size=(50, 2000))))[:, 500:]
+    assert (surprise > 1).mean() == pytest.approx(0.085, rel=0.2)
+    # The carried-on tail is heavier than that of noise: rarer alarms than their probability, never more.
+    assert 0.001 < (surprise > 2).mean() < 0.0125
+
+
+def test_the_forecast_learns_the_day():
+    values = fleet(48 * 20)
+    error, expected, _scale = residual.errors(values[3:4], 48)
+    assert np.nanmean(np.abs(expected[0, -96:] - values[3, -96:])) < 1.6
+    assert np.isnan(error[0, : residual.WARM]).all()
+
+
+def test_what_the_whole_pool_does_is_not_strange_to_peers():
+    random = np.random.default_rng(2)
+    values = 10 + random.normal(0, 0.5, (6, 300))
+    values[:, 200:220] += 30
+    values[0, 260:] += 8
+    scores = anomaly.score_groups(values, [0] * 6, step_seconds=STEP)
+    assert np.nanmax(scores[:, 200:220]) < 0.6
+    assert scores[0, 260] > 0.6
+
+
+def test_metrics_that_part_are_strange_together():
+    random = np.random.default_rng(3)
+    shared = random.normal(0, 1, 900)
+    values = 20 + shared + random.normal(0, 0.1, (3, 900))
+    values[2, 800] -= 6
+    scores = anomaly.score_groups(values, [4, 4, 4], step_seconds=STEP, detector="multivariate")
+    assert (scores[:, 800] > 0.5).all()
+
+
+def test_standing_still_is_strange_to_what_moved():
+    values = fleet(300)
+    values[0, 200:260] = values[0, 200]
+    values[3, 200:260] = np.nan
+    scores = scored(values, "flat_line")
+    assert np.nanmax(scores[0, 205:260]) > 0.5
+    assert np.nanmax(scores[3, 200:260]) > 0.5
+
+
+def test_refuses():
+    with pytest.raises(InvalidOption, match="detector: there is no detector 'magic'"):
+        anomaly.score(np.ones((1, 3)), step_seconds=300, detector="magic")
+    with pytest.raises(InvalidOption, match="which series belong together"):
+        anomaly.score(np.ones((1, 3)), step_seconds=300, detector="peers")
+    with pytest.raises(ValueError, match="matrix"):
+        anomaly.score(np.ones(3), step_seconds=300)
+    with pytest.raises(ValueError, match="groups"):
+        anomaly.score_groups(np.ones((2, 3)), [1], step_seconds=300)
+    with pytest.raises(InvalidOption, match="step: 0 is not a step"):
+        anomaly.score(np.ones((1, 3)), step_seconds=0)
