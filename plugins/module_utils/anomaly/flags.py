@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing as t
 
 from ..libraries import numpy as np
@@ -55,7 +56,8 @@ def find(frame: Frame, scores: numpy.ndarray, *, rate: float, silent: numpy.ndar
     """The flags of a frame, by series and then by time.
 
     An alarm, news above the threshold, opens an incident. It goes on while the value stays out of the range expected
-    when it began or surprise stays above half of the threshold, closes after an hour of neither, and is closed after a
+    when it began, also when that range moves as the day before did, or surprise stays above half of the threshold. It
+    closes after an hour of neither, and is closed after a
     day at most: what lasts longer is the new normal.
 
     :param scores: What :func:`scoring.score` made of the frame.
@@ -130,10 +132,25 @@ class _Row:
         for column in range(start + 1, len(values)):
             if self.quiet[column] or column - start >= self.frame.steps(LONGEST_SECONDS) or column - last > calm:
                 return last, column
-            outside = values[column] < self.low[start] or values[column] > self.high[start]
-            if outside or self.surprise[column] >= HYSTERESIS * max(self.needed[start], 1.0):
+            if self._outside(column, start) or self.surprise[column] >= HYSTERESIS * max(self.needed[start], 1.0):
                 last = column
         return last, None
+
+    def _outside(self, column: int, start: int) -> bool:
+        """Whether a value is out of the range expected at the start, as it is and moved with the day before."""
+        value = self.frame.values[self.row, column]
+        moved = value - self._yesterday(column, start) + self._yesterday(start, start)
+        return all(
+            number < self.low[start] or number > self.high[start]
+            for number in (value, moved if moved == moved else value)
+        )
+
+    def _yesterday(self, column: int, start: int) -> float:
+        """The mean of the hour around the same time of the day before, of samples before the start."""
+        middle, half = column - self.frame.day, self.frame.hour // 2
+        part = self.frame.values[self.row, max(middle - half, 0) : min(middle + half + 1, start)]
+        known = part[~np.isnan(part)]
+        return float(known.mean()) if len(known) else math.nan
 
     def _flag(self, start: int, last: int, is_open: bool) -> Flag:
         values = self.frame.values[self.row, start : last + 1]
