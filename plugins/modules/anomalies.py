@@ -63,7 +63,8 @@ options:
       - variance_change
     default: auto
   false_alarms:
-    description: About how many false alarms per series and month to put up with, the one setting for all series.
+    description: About how many false alarms per series and month to put up with, at most V(20); the one setting for all
+      series.
     type: float
     default: 1.0
   per_server:

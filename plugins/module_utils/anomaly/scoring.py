@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 QUIET_SECONDS = 12 * 3600  # that news must be the most surprising of
 FEWEST_QUIET, MOST_QUIET = 24, 144  # steps that they are at least and at most
-LEAST_NEWS = 1.5  # surprise, -log10 of a probability, below which nothing is news
+LEAST_NEWS = 2.0  # surprise, -log10 of a probability, below which nothing is news: more would crowd out what lasts
 HALVING = 3.0  # by which the distance of the score to its limit halves
 
 

@@ -119,11 +119,11 @@ def asked_for(params: dict[str, t.Any]) -> Asked:
             remedy="Look back some days, better weeks",
         )
     rate = params["false_alarms"]
-    if not 0 < rate <= 100:
+    if not 0 < rate <= 20:
         raise InvalidOption(
             f"{rate} is out of range",
             option="false_alarms",
-            remedy="Say how many false alarms per series and month to put up with, up to 100",
+            remedy="Say how many false alarms per series and month to put up with, up to 20",
         )
     end = datetime.datetime.fromtimestamp(int(now.timestamp()) // int(step) * int(step), datetime.UTC)
     return Asked(
