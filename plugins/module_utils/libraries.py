@@ -96,4 +96,6 @@ mpl_ticker = Library("matplotlib.ticker", distribution="matplotlib", minimum="3.
 sklearn_ensemble = Library(
     "sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the detector isolation_forest"
 )
-sklearn_svm = Library("sklearn.svm", distribution="scikit-learn", minimum="1.4", reason="for the detector one_class_svm")
+sklearn_svm = Library(
+    "sklearn.svm", distribution="scikit-learn", minimum="1.4", reason="for the detector one_class_svm"
+)
