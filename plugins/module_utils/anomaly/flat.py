@@ -24,6 +24,40 @@ def run_lengths(same: numpy.ndarray) -> numpy.ndarray:
     return column - np.maximum.accumulate(np.where(same, 0, column), axis=1)
 
 
+class Standstill:
+    """For how long each of many series has stood still, one sample at a time."""
+
+    STATE = ("last", "run", "changes")
+
+    def __init__(self, series: int) -> None:
+        self.last = np.full(series, np.nan)
+        self.run = np.zeros(series)
+        self.changes = np.zeros(series)
+
+    def update(self, values: numpy.ndarray) -> numpy.ndarray:
+        """Samples on end that were the same, as the power of two below, with one new sample of each series.
+
+        Powers of two, so that a standstill becomes news again only when it has lasted twice as long.
+
+        :returns: Shape (series,), NaN for a missing sample and the first, 0 for a series that has hardly ever moved.
+        """
+        there = ~np.isnan(values)
+        first = np.isnan(self.last)
+        same = values == self.last
+        self.run = np.where(there, np.where(same, self.run + 1, 0), self.run)
+        self.changes += there & ~same
+        self.last = np.where(there, values, self.last)
+        counted = (self.run > 0) & (self.changes > CHANGES)
+        length = np.where(counted, 2 ** np.floor(np.log2(np.maximum(self.run, 1))), 0)
+        return np.where(there & ~first, length, np.nan)
+
+
+def standstill(values: numpy.ndarray) -> numpy.ndarray:
+    """What :class:`Standstill` says at every sample, shape (series, time)."""
+    running = Standstill(len(values))
+    return np.array([running.update(column) for column in values.T]).reshape(values.shape[::-1]).T.copy()
+
+
 def flat_line(frame: Frame) -> list[numpy.ndarray]:
     """Detector: for how long a series has stood still, and for how long it has been missing.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .flat import standstill
 from .novelty import nearest
 
 if t.TYPE_CHECKING:
@@ -163,12 +164,13 @@ def residual(frame: Frame) -> list[numpy.ndarray]:
 
 
 def ensemble(frame: Frame) -> list[numpy.ndarray]:
-    """Detector, the default: novelty of the value, of its short mean and of its forecast error.
+    """Detector, the default: novelty of the value, of its short mean and of its forecast error, and standing still.
 
-    Three members, the most surprised one speaks. docs/anomalies.md tells what else was tried.
+    Four members, the most surprised one speaks. docs/anomalies.md tells what else was tried.
     """
     return [
         nearest(frame.values),
         nearest(means(frame.values, frame.hour)),
         nearest(errors(frame.values, frame.day)[0]),
+        standstill(frame.values),
     ]

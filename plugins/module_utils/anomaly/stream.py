@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 from ..libraries import numpy as np
+from .flat import Standstill
 from .frame import Frame, clean
 from .novelty import Seen
 from .residual import Residual, RunningMean
@@ -20,7 +21,7 @@ from .tail import Tail
 if t.TYPE_CHECKING:
     import numpy
 
-MEMBERS = 3
+NOVELTIES = 3  # members that are distances to what was seen: value, short mean, forecast error
 
 
 class Stream:
@@ -33,8 +34,9 @@ class Stream:
         """:param series: How many. :param step_seconds: The grid's spacing."""
         frame = Frame(np.empty((series, 0)), step_seconds)
         self.step_seconds = step_seconds
-        self.seen = [Seen(frame.values) for _member in range(MEMBERS)]
-        self.tails = [Tail(series) for _member in range(MEMBERS)]
+        self.seen = [Seen(frame.values) for _member in range(NOVELTIES)]
+        self.tails = [Tail(series) for _member in range(NOVELTIES + 1)]
+        self.still = Standstill(series)
         self.mean = RunningMean(series, frame.hour)
         self.residual = Residual(series, frame.day)
         self.onset = Onset(series, step_seconds)
@@ -43,15 +45,17 @@ class Stream:
         """The score of one new sample of each series, shape (series,); NaN where it can't say. The sample is kept."""
         now = clean(np.asarray(values, dtype=np.float64)[:, None])[:, 0]
         inputs = now, self.mean.update(now), self.residual.update(now)[0]
+        members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
+        members.append(self.still.update(now))
         surprise = np.full(len(now), np.nan)
-        for seen, tail, value in zip(self.seen, self.tails, inputs, strict=True):
-            surprise = np.fmax(surprise, tail.update(seen.update(value)))
+        for tail, member in zip(self.tails, members, strict=True):
+            surprise = np.fmax(surprise, tail.update(member))
         return self.onset.update(surprise)
 
     def _parts(self) -> dict[str, t.Any]:
-        parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset}
-        for member in range(MEMBERS):
-            parts[f"seen{member}"], parts[f"tail{member}"] = self.seen[member], self.tails[member]
+        parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset, "still": self.still}
+        parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
+        parts |= {f"tail{member}": part for member, part in enumerate(self.tails)}
         return parts
 
     def save(self, directory: str | pathlib.Path) -> None:
