@@ -35,7 +35,7 @@ stage_format() {
     ruff check .
 }
 
-stage_unit() { python -m pytest tests/unit; }
+stage_unit() { python -m pytest -n auto tests/unit; }
 
 stage_integration() { python -m pytest tests/integration; }
 

@@ -42,13 +42,17 @@ class Library:
     :param distribution: The name to install it by.
     :param minimum: The oldest version that will do.
     :param reason: What it is needed for, to end the sentence 'X is needed ...'.
+    :param extra: Whether execution environments leave it out: it is large, and most users never need it.
     """
 
-    def __init__(self, module: str, *, distribution: str, minimum: str, reason: str | None = None) -> None:
+    def __init__(
+        self, module: str, *, distribution: str, minimum: str, reason: str | None = None, extra: bool = False
+    ) -> None:
         self.__dict__["_module"] = module
         self.__dict__["_distribution"] = distribution
         self.__dict__["_minimum"] = minimum
         self.__dict__["_reason"] = reason
+        self.__dict__["_extra"] = extra
 
     def __getattr__(self, name: str) -> t.Any:
         if name.startswith("__"):
@@ -86,7 +90,7 @@ arima_model = Library(
 smoothing = Library("statsmodels.tsa.api", distribution="statsmodels", minimum="0.14", reason="for the model ets")
 stl = Library("statsmodels.tsa.seasonal", distribution="statsmodels", minimum="0.14", reason="for the model ets")
 ensemble = Library("sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the model gbm")
-torch = Library("torch", distribution="torch", minimum="2.2", reason="for the model lstm")
+torch = Library("torch", distribution="torch", minimum="2.2", reason="for the model lstm", extra=True)
 pyvmomi = Library("pyVmomi", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
 jinja2 = Library("jinja2", distribution="jinja2", minimum="3.1", reason="for the report")
 matplotlib = Library("matplotlib", distribution="matplotlib", minimum="3.8", reason="for the report")
