@@ -126,8 +126,6 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
     """
     now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
     wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]))
-    if (params["plan"] or {}).get("kind") == "update":
-        wishes.activate.extend(params["plan"]["standbys"]["activate"])
     for pool in _pools(params["plan"]).values():
         wishes.activate.extend(item["server"] for item in pool.get("activate", []))
         wishes.candidates.extend(pool.get("candidates", []))
@@ -147,9 +145,12 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
     return unique._replace(candidates=[name for name in unique.candidates if name not in unique.asked])
 
 
-def _pools(plan: t.Any) -> dict[str, t.Any]:
-    if not plan or plan.get("kind") == "update":
+def _pools(plan: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    """What a plan asks for, by pool; an update plan has one list for all."""
+    if plan is None:
         return {}
+    if plan.get("kind") == "update" and isinstance(plan.get("standbys"), dict):
+        return {"": {"activate": [{"server": server} for server in plan["standbys"].get("activate", [])]}}
     if plan.get("kind") != "scaling" or not isinstance(plan.get("pools"), dict):
         raise InvalidOption(
             "it is neither a scaling plan nor an update plan",

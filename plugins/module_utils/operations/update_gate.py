@@ -13,6 +13,7 @@ import typing as t
 from .. import options, timing
 from ..errors import LowtideError
 from ..planning import gate
+from ..planning.demand import owned_standbys
 from . import balancer_pool, outlook, update_plan
 
 SPEC: options.ArgumentSpec = dict(
@@ -70,6 +71,7 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
 def _look(params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> tuple[gate.Verdict, list[str]]:
     """The verdict of this moment."""
     seen = outlook.outlook({**params, "pool": plan["pools"]}, lambda pool: 1 - pool["update"]["risk"])
+    standbys = owned_standbys(seen.pools)
     verdict = gate.judge(
         plan,
         run,
@@ -77,13 +79,15 @@ def _look(params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> tu
         seen.forecasts,
         now=seen.now if params["now"] else datetime.datetime.now(datetime.UTC),
         demand=seen.demand,
-        serving={name: _serving(name, pool, plan, run) for name, pool in seen.pools.items()},
+        serving={name: _serving(name, pool, plan, run, standbys[name]) for name, pool in seen.pools.items()},
         max_failures=params["max_failures"],
     )
     return verdict, seen.warnings
 
 
-def _serving(name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> list[str]:
+def _serving(
+    name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run, standbys: list[str]
+) -> list[str]:
     """Servers that carry load: those the balancer says are ready and up, or, without one, those the run has not lost."""
     if pool["balancer"]:
         asked = options.checked(pool["balancer"], options.BALANCER_POOL, f"pools.{name}.balancer")
@@ -91,9 +95,8 @@ def _serving(name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gat
         return [server for server, member in seen["members"].items() if member["up"] and member["state"] == "ready"]
     lost = set(run.hosts) - set(run.remaining)
     woken = plan["standbys"]["activate"]
-    standby = pool["standby"]["servers"] if pool["standby"] else []
     return [server for server in pool["servers"] if server not in lost] + [
-        server for server in standby if server in woken
+        server for server in standbys if server in woken
     ]
 
 

@@ -14,6 +14,7 @@ import typing as t
 from .. import options, timing
 from ..errors import InvalidOption
 from ..planning import updates
+from ..planning.demand import owned_standbys
 from . import outlook
 
 SPEC: options.ArgumentSpec = dict(
@@ -40,14 +41,18 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
             remedy="Give a later one, or a duration like 6h",
         )
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
+    standbys = owned_standbys(seen.pools)
     plan = updates.plan(
         seen.pools,
         seen.forecasts,
         now=seen.now,
         deadline=min(deadline, ends),
         server_loads=seen.loads if any(seen.loads.values()) else None,
-        in_service={name: pool["servers"] + _of(pool, awake, True) for name, pool in seen.pools.items()},
-        spare_standbys={name: _of(pool, awake, False) for name, pool in seen.pools.items()}
+        in_service={
+            name: pool["servers"] + [server for server in standbys[name] if server in awake]
+            for name, pool in seen.pools.items()
+        },
+        spare_standbys={name: [server for server in names if server not in awake] for name, names in standbys.items()}
         if params["use_standbys"]
         else None,
     )
@@ -64,14 +69,8 @@ def deadline_at(text: str, now: datetime.datetime) -> datetime.datetime:
     """A deadline as users write it: a time, or a duration from now."""
     try:
         return now + datetime.timedelta(seconds=timing.duration(text, "deadline"))
-    except InvalidOption:
+    except (InvalidOption, OverflowError):
         return timing.moment(text, "deadline")
-
-
-def _of(pool: dict[str, t.Any], awake: list[str], wanted: bool) -> list[str]:
-    """The pool's standbys that are awake, or those that are not."""
-    names = pool["standby"]["servers"] if pool["standby"] else []
-    return [name for name in names if (name in awake) == wanted]
 
 
 def load(value: t.Any, option: str = "plan") -> dict[str, t.Any]:
@@ -90,17 +89,32 @@ def load(value: t.Any, option: str = "plan") -> dict[str, t.Any]:
             ) from exc
     if isinstance(value, dict) and value.get("kind") != "update" and isinstance(value.get("plan"), dict):
         value = value["plan"]
-    wrong = (
-        not isinstance(value, dict)
-        or value.get("kind") != "update"
-        or value.get("version") != 1
-        or not value.get("hosts")
-        or sorted(host for batch in value.get("batches", []) for host in batch["hosts"]) != sorted(value["hosts"])
-    )
-    if wrong:
+    if not _is_plan(value):
         raise InvalidOption(
             "this is not an update plan of version 1",
             option=option,
             remedy="Give what the module update_plan returned as 'plan'",
         )
     return value
+
+
+def _is_plan(value: t.Any) -> bool:
+    """Whether it holds what the faces that take a plan read: each host in one batch, in order, and when."""
+    try:
+        batches = [batch["hosts"] for batch in value["batches"]]
+        hosts = [host for batch in batches for host in batch]
+        for time in (value["window"]["start"], value["window"]["end"], value["deadline"]):
+            timing.moment(time)
+        return (
+            value["kind"] == "update"
+            and value["version"] == 1
+            and bool(hosts)
+            and all(batches)
+            and hosts == value["hosts"]
+            and len(set(hosts)) == len(hosts)
+            and [batch["number"] for batch in value["batches"]] == list(range(1, len(batches) + 1))
+            and isinstance(value["pools"], list)
+            and isinstance(value["standbys"]["activate"], list)
+        )
+    except (KeyError, TypeError, InvalidOption):
+        return False

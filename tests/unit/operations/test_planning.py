@@ -1,0 +1,133 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import options, timing
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import (
+    outlook,
+    scaling_plan,
+    update_gate,
+    update_plan,
+)
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning.gate import Run
+
+NOW = datetime.datetime(2026, 3, 29, 0, 0, tzinfo=datetime.UTC)
+HOSTS = ["w0", "w1"]
+SHARED = {"servers": ["s0"], "lead_time": "5m"}
+
+
+def definitions():
+    load = {"metric": "requests", "server_capacity": 100}
+    return {
+        "web": {"servers": HOSTS, "load": load, "standby": SHARED, "weight": 9},
+        "lab": {"servers": ["l0"], "load": load, "standby": SHARED},
+    }
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Calls an operation with pools that carry 50 and that much ahead, instead of a history."""
+
+    def seen(params, levels):
+        pools = options.pools(params["pools"], params["pool"])
+        item = {
+            "start": timing.iso(NOW + datetime.timedelta(minutes=5)),
+            "step_seconds": 300,
+            "quantiles": {"0.5": [50.0] * 12, "0.999": [50.0] * 12},
+        }
+        forecasts = {name: DemandForecast.from_item({"pool": name, **item}) for name in pools}
+        return outlook.Outlook(NOW, pools, forecasts, dict.fromkeys(pools, params.get("demand", 50.0)), {}, [], ["so"])
+
+    monkeypatch.setattr(outlook, "outlook", seen)
+
+    def run(operation, spec, demand=50.0, run=None, **params):
+        checked = options.checked(
+            {"history": {}, "pools": definitions(), "now": timing.iso(NOW), **params}, spec, "test"
+        )
+        more = {} if run is None else {"run": run}
+        return operation({**checked, "demand": demand}, check_mode=params.pop("check_mode", False), **more)
+
+    return run
+
+
+def test_scaling_wakes_and_keeps_by_what_is_awake(ask):
+    result = ask(scaling_plan.scaling_plan, scaling_plan.SPEC, demand=210.0, awake=["s0"])
+    web, lab = result["plan"]["pools"]["web"], result["plan"]["pools"]["lab"]
+    assert (web["in_service"], web["required"], web["release"]) == (["w0", "w1", "s0"], 3, [])
+    assert lab["activate"] == []
+    assert (result["changed"], result["warnings"]) == (False, ["so"])
+
+
+@pytest.mark.parametrize("operation", ["scaling_plan", "update_plan"])
+def test_a_server_given_as_awake_must_be_a_standby(ask, operation):
+    module = {"scaling_plan": scaling_plan, "update_plan": update_plan}[operation]
+    with pytest.raises(InvalidOption, match="^awake: 'w0' is not a standby"):
+        ask(getattr(module, operation), module.SPEC, awake=["w0"])
+
+
+def test_a_wrong_hold_is_named(ask):
+    with pytest.raises(InvalidOption, match="^hold: "):
+        ask(scaling_plan.scaling_plan, scaling_plan.SPEC, hold="some")
+
+
+def test_the_deadline_is_the_end_of_the_forecast_at_the_latest(ask):
+    for deadline in (None, "9h"):
+        plan = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], deadline=deadline)["plan"]
+        assert plan["deadline"] == "2026-03-29T01:00:00Z"
+    with pytest.raises(InvalidOption, match=r"^deadline: .* is not after"):
+        ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], deadline="0s")
+
+
+def test_a_standby_awake_is_room_for_one_pool_and_needs_no_waking(ask):
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pool=["lab"], awake=["s0"])["plan"]
+    assert (plan["serial"], plan["standbys"]["activate"]) == ([1], [])
+    assert plan["window"]["start"] == timing.iso(NOW)
+    with pytest.raises(update_plan.updates.NoWindow, match=r"pools\.lab\.update\.risk"):
+        ask(update_plan.update_plan, update_plan.SPEC, awake=["s0"])
+
+
+def test_standbys_are_left_asleep_when_told_so(ask):
+    with pytest.raises(update_plan.updates.NoWindow, match=r"pools\.lab\.update\.risk"):
+        ask(update_plan.update_plan, update_plan.SPEC, pool=["lab"], use_standbys=False)
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pool=["lab"])["plan"]
+    assert plan["standbys"]["activate"] == ["s0"]
+
+
+@pytest.fixture
+def gate(ask):
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])["plan"]
+
+    def run(**more):
+        lost = more.pop("lost", ())
+        play = Run(HOSTS, [host for host in HOSTS if host not in lost], [plan["hosts"][1]])
+        return ask(update_gate.update_gate, update_gate.SPEC, run=play, plan=plan, **more)
+
+    return run
+
+
+def test_the_gate_goes_with_room_and_knows_its_batch(gate):
+    result = gate()
+    assert (result["decision"], result["batch"], result["batches"], result["changed"]) == ("go", 2, 2, False)
+
+
+def test_the_gate_stops_on_a_lost_host_at_once(gate):
+    with pytest.raises(
+        update_gate.Stopped, match="^batch 2 of 2 does not go: w0 failed or can't be reached.*plan anew"
+    ):
+        gate(lost=["w0"], timeout="10m")
+
+
+def test_the_gate_waits_no_longer_than_it_may(gate, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    with pytest.raises(update_gate.Stopped, match="after waiting 45 s: web: "):
+        gate(demand=150.0, timeout="50s", interval="15s")
+    assert clock == [45.0]

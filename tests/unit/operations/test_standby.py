@@ -1,0 +1,60 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import standby
+
+NOW = "2026-03-29T00:00:00Z"
+
+
+def wanted(**params):
+    return standby.wanted(options.checked({"now": NOW, **params}, standby.SPEC, "standby"))
+
+
+def scaling(*pools):
+    return {
+        "kind": "scaling",
+        "pools": {
+            str(number): {
+                "activate": [{"server": one} for one in wake],
+                "release": [{"server": one, "not_before": when} for one, when in sleep],
+            }
+            for number, (wake, sleep) in enumerate(pools)
+        },
+    }
+
+
+def test_nothing_is_asked():
+    assert wanted() == standby.Wishes([], [], [])
+
+
+def test_a_plan_adds_to_what_is_named_and_each_server_comes_once():
+    plan = scaling((["s0"], []), (["s2"], [("s1", NOW)]))
+    assert wanted(activate=["s0"], plan=plan, candidates=["s0", "s3"]) == standby.Wishes(["s0", "s2"], ["s1"], ["s3"])
+
+
+def test_a_release_waits_until_it_is_due():
+    plan = scaling(([], [("s0", NOW), ("s1", "2026-03-29T00:00:01Z")]))
+    assert wanted(plan=plan).release == ["s0"]
+
+
+def test_an_update_plan_wakes_its_standbys():
+    plan = {"kind": "update", "standbys": {"activate": ["s2"], "by": NOW}}
+    assert wanted(plan=plan) == standby.Wishes(["s2"], [], [])
+
+
+@pytest.mark.parametrize("plan", [{}, {"kind": "scaling"}, {"kind": "update"}, {"plan": scaling()}, {"kind": "other"}])
+def test_what_is_no_plan_is_refused(plan):
+    with pytest.raises(InvalidOption, match="^plan: it is neither a scaling plan nor an update plan"):
+        wanted(plan=plan)
+
+
+def test_a_server_is_not_woken_and_released_at_once():
+    with pytest.raises(InvalidOption, match="^release: 's0' is to be activated and released"):
+        wanted(activate=["s0"], plan=scaling(([], [("s0", NOW)])))
