@@ -1,0 +1,58 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import libraries
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import MissingLibrary
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Makes a library of a version appear, and tells of the proxy for it."""
+
+    def install(version, minimum="1.10", **attributes):
+        module = types.ModuleType("tide_tables")
+        module.__dict__.update(attributes)
+        if version is not None:
+            module.__version__ = version
+        monkeypatch.setitem(sys.modules, "tide_tables", module)
+        return libraries.Library("tide_tables", distribution="tide-tables", minimum=minimum, reason="for the tides")
+
+    return install
+
+
+def test_absent_is_an_error_of_the_first_use_with_name_reason_and_remedy():
+    proxy = libraries.Library("no_such_tide", distribution="no-such-tide", minimum="2.0", reason="for the tides")
+    with pytest.raises(MissingLibrary) as caught:
+        _anything = proxy.anything
+    assert str(caught.value) == (
+        "the Python library no-such-tide >= 2.0 is needed for the tides. "
+        "Install it for the Python that runs this task: pip install 'no-such-tide >= 2.0'."
+    )
+
+
+@pytest.mark.parametrize("version", ["1.9", "1.9.99", "0.99", "1"])
+def test_too_old_says_what_was_found(installed, version):
+    with pytest.raises(MissingLibrary, match=f"tide-tables >= 1.10 .* but only version {version} was found"):
+        installed(version).load()
+
+
+@pytest.mark.parametrize("version", ["1.10", "1.10.0rc1", "1.11", "2", None])
+def test_new_enough_or_unversioned_gives_what_it_has(installed, version):
+    assert installed(version, high=4.5).high == 4.5
+
+
+def test_what_a_library_lacks_is_the_usual_error(installed):
+    with pytest.raises(AttributeError, match="low"):
+        _low = installed("2.0").low
+
+
+def test_tools_that_look_for_special_names_import_nothing():
+    proxy = libraries.Library("no_such_tide", distribution="no-such-tide", minimum="2.0")
+    assert not hasattr(proxy, "__wrapped__")
