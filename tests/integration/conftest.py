@@ -6,4 +6,6 @@
 
 from __future__ import annotations
 
-from vsphere_fixtures import simulator, vcenter  # noqa: F401
+from vsphere_fixtures import simulator, vcenter
+
+__all__ = ["simulator", "vcenter"]

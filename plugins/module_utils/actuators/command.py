@@ -65,7 +65,7 @@ class Command(Provider):
             run = self._run("look", name)
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise ConnectionFailed(f"it can't be run for {name}: {exc}", option="commands.look") from exc
-        state, _, ip = run.stdout.strip().partition(" ")
+        state, _space, ip = run.stdout.strip().partition(" ")
         if run.returncode or state not in _STATES:
             raise ConnectionFailed(
                 f"for {name} it ended with {run.returncode} and said {_last_line(run)!r}",

@@ -105,16 +105,18 @@ class Session:
             try:
                 with self.translated():
                     return function()
-            except (SessionEnded, ConnectionFailed) as exc:
-                if isinstance(exc, CertificateRejected) or time.monotonic() + pause > deadline:
+            except CertificateRejected:
+                raise
+            except ConnectionFailed:
+                if time.monotonic() + pause > deadline:
                     raise
-                trouble = exc
-            if isinstance(trouble, ConnectionFailed):
                 time.sleep(pause)
                 pause = min(2 * pause, 5.0)
-                continue
-            with contextlib.suppress(ConnectionFailed):
-                self.renew(generation)
+            except SessionEnded:
+                if time.monotonic() > deadline:
+                    raise
+                with contextlib.suppress(ConnectionFailed):
+                    self.renew(generation)
 
     def _login(self) -> None:
         self.stub.cookie = ""

@@ -101,7 +101,7 @@ class VSphere(Provider):
                     self._follow(present, seconds)
         except ConnectionFailed as exc:
             self._lose(exc.problem)
-            self._away(seconds)
+            time.sleep(self.poll_seconds)
             return {}
         except SessionEnded as exc:
             self._lose(exc.problem)
@@ -126,7 +126,7 @@ class VSphere(Provider):
         whole = int(min(seconds, HTTP_SECONDS / 2))
         if whole < 1:
             # vCenter counts in whole seconds; 0 asks for what there is.
-            self._away(seconds)
+            time.sleep(min(seconds, self.poll_seconds))
         options = pyvmomi.vmodl.query.PropertyCollector.WaitOptions(maxWaitSeconds=whole)
         self._take(self._collector.WaitForUpdatesEx(self._version, options))
 
@@ -193,9 +193,6 @@ class VSphere(Provider):
     def _lose(self, trouble: str) -> None:
         self._collector = None
         self.trouble = trouble or None
-
-    def _away(self, seconds: float) -> None:
-        time.sleep(min(seconds, self.poll_seconds))
 
     def _forget(self, obj: t.Any) -> None:
         """vCenter no longer has an object: a task that it dropped, or a virtual machine that was deleted."""

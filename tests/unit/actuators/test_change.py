@@ -141,14 +141,14 @@ def test_shutdown_then_power_off(shuts_down, orders):
     course = provider.run(dataclasses.replace(POLICY, idle_state="off"), release=["a"])["a"]
     assert provider.servers["a"].power == "off"
     assert course.changed
-    assert [order for _, order in provider.given] == orders
+    assert [order for _name, order in provider.given] == orders
     assert provider.now >= (5 if shuts_down else 20)
 
 
 def test_refused_shutdown_becomes_power_off():
     provider = Scripted({"a": ON}, answers=[(Answer("refused", "ToolsUnavailable"), False)])
     provider.run(dataclasses.replace(POLICY, idle_state="off"), release=["a"])
-    assert [order for _, order in provider.given] == ["shutdown", "off"]
+    assert [order for _name, order in provider.given] == ["shutdown", "off"]
 
 
 def test_without_waiting_only_the_power_state_counts():
