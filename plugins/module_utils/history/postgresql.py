@@ -4,8 +4,8 @@
 
 """The history in PostgreSQL, for controllers whose disk is forgotten after each job. One schema per tenant.
 
-Samples are partitioned by time, so that what is too old goes by dropping a table. They move by COPY in its binary
-form, which numpy reads and writes as it lies, and are merged by one upsert.
+Samples are partitioned by time, so that what is too old goes by dropping a table. They come by COPY in its binary form,
+are merged by one upsert, and go as one binary array per series; numpy reads and writes both as they lie.
 """
 
 from __future__ import annotations
@@ -228,13 +228,21 @@ class PostgreSQLHistory(Tables):
         chosen = f"series IN ({', '.join(map(str, ids.tolist()))})" if few else f"series BETWEEN {low} AND {high}"
         what, group = f"time - {first} AS after, value", ""
         if folded is not None:
-            what = f"(time - {first} + {step_seconds - 1}) / {step_seconds} * {step_seconds} AS after, {folded}"
+            what = (
+                f"(time - {first} + {step_seconds - 1}) / {step_seconds} * {step_seconds} AS after, {folded} AS value"
+            )
             group = "GROUP BY series, after"
-        statement = f"SELECT series, {what} FROM samples WHERE {chosen} AND time > {first} AND time <= {last} {group}"
-        with self._errors(), self._connection.cursor().copy(f"COPY ({statement}) TO STDOUT (FORMAT BINARY)") as copy:
-            body = b"".join(copy)
-        found = np.frombuffer(body, dtype=list(_SAMPLE), offset=len(_SIGNATURE), count=_tuples(body))
-        return found["series"].astype(np.int32), found["time"].astype(np.int64), found["value"].astype(np.float64)
+        inner = f"SELECT series, {what} FROM samples WHERE {chosen} AND time > {first} AND time <= {last} {group}"
+        statement = f"SELECT series, array_agg(after::int4), array_agg(value) FROM ({inner}) AS found GROUP BY series"
+        with self._errors(), self._connection.cursor(binary=True) as cursor:
+            answer = cursor.execute(statement).pgresult
+            rows = [[answer.get_value(row, column) for column in range(3)] for row in range(answer.ntuples)]
+        offsets = [_elements(after, ">i4") for _number, after, _value in rows]
+        values = [_elements(value, ">f8") for _number, _after, value in rows]
+        numbers = [np.full(len(own), int.from_bytes(row[0], "big")) for row, own in zip(rows, offsets, strict=True)]
+        if not rows:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0)
+        return np.concatenate(numbers), np.concatenate(offsets).astype(np.int64), np.concatenate(values).astype(float)
 
     def _merge(
         self, ids: numpy.ndarray, times: numpy.ndarray, values: numpy.ndarray
@@ -281,6 +289,6 @@ class PostgreSQLHistory(Tables):
         return gone + super().prune(now)
 
 
-def _tuples(body: bytes) -> int:
-    """How many samples there are in the answer to COPY."""
-    return (len(body) - len(_SIGNATURE) - len(_TRAILER)) // np.dtype(list(_SAMPLE)).itemsize
+def _elements(array: bytes, kind: str) -> numpy.ndarray:
+    """The elements of an array of one dimension in PostgreSQL's binary form: a head of 20 bytes, each with its length."""
+    return np.frombuffer(array, dtype=[("length", ">i4"), ("value", kind)], offset=20)["value"]

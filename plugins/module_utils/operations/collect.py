@@ -260,7 +260,9 @@ class _Run:
         own = batch.series.select(pool=pool)
         there = ~np.isnan(own.values)
         some = np.flatnonzero(there.any(axis=0))
-        gaps = [gap for row, key in enumerate(own.keys) for gap in _gaps(there[row], own.times, key, self.step)]
+        spans = there.shape[1] - there.argmax(axis=1) - there[:, ::-1].argmax(axis=1)
+        broken = np.flatnonzero(spans > there.sum(axis=1)).tolist()
+        gaps = [gap for row in broken for gap in _gaps(there[row], own.times, own.keys[row], self.step)]
         return {
             "source": source.where,
             "pool": pool,
