@@ -78,6 +78,7 @@ options:
     default: 1
 notes:
   - A weight of HAProxy is read as C(uweight), which C(slowstart) does not change.
+  - Latency of HAProxy is the mean time in the queue, to connect and until the answer begins, over the latest 512 requests.
 """
 
 EXAMPLES = r"""

@@ -276,7 +276,8 @@ def table(text: str, delimiter: str) -> list[dict[str, str]]:
 def status(state: t.Mapping[str, str], figures: t.Mapping[str, str]) -> Status:
     """One server, from its row of C(show servers state) and its row of C(show stat).
 
-    The weight is C(uweight): C(weight) is lower while C(slowstart) lasts.
+    The weight is C(uweight): C(weight) is lower while C(slowstart) lasts. The latency is the time in the queue, to connect and
+    until the answer begins: C(ttime) would count the time that a client's connection was idle, too.
     """
     administrative = int(state["srv_admin_state"])
     word = "maintenance" if administrative & IN_MAINTENANCE else "drain" if administrative & IN_DRAIN else "ready"
@@ -295,7 +296,7 @@ def status(state: t.Mapping[str, str], figures: t.Mapping[str, str]) -> Status:
         requests=requests,
         errors=errors,
         requests_per_second=float(figures["rate"] or 0),
-        latency_ms=float(figures["ttime"]) if requests and figures["ttime"] else None,
+        latency_ms=sum(float(figures[name] or 0) for name in ("qtime", "ctime", "rtime")) if requests else None,
         samples=min(requests, LATENCY_SAMPLES),
         window=LATENCY_SAMPLES,
     )

@@ -40,7 +40,8 @@ def balancer_pool(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.
                 instance.check_rights()
         if not check_mode:
             remaining = _carry_out(instances, plans, wants, wait=params["wait_for_sessions"], timeout=timeout)
-        now = before if check_mode else [instance.read() for instance in instances]
+        still = check_mode or not (any(plans) or params["wait_for_sessions"])
+        now = before if still else [instance.read() for instance in instances]
     then = [balancer.after(actual, plan) for actual, plan in zip(before, plans, strict=True)] if check_mode else now
     return _result(instances, before, then, now, plans, remaining, timeout)
 
