@@ -43,10 +43,11 @@ def plain(value: t.Any) -> t.Any:
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
-    if type(value) is float:
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} in a result")
-        return value
+        # numpy's float64 is a float too, and JSON's writers take it; Ansible's do not.
+        return float(value)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, dict):

@@ -105,13 +105,17 @@ def asked(tmp_path, source, **changes):
     } | changes
 
 
-def kept(tmp_path, metric="requests", pools=SERVERS, spec=None):
+def kept(tmp_path, metric="requests", pools=None, spec=None):
     """What the history holds."""
     end = datetime.datetime.fromtimestamp(END, datetime.UTC)
     checked = options.checked(spec or {"path": str(tmp_path / "history.duckdb")}, options.HISTORY, "history")
     with history.open(checked) as found:
         return found.read(
-            metric=metric, pools=pools, start=end - datetime.timedelta(days=DAYS), end=end, step_seconds=STEP
+            metric=metric,
+            pools=SERVERS if pools is None else pools,
+            start=end - datetime.timedelta(days=DAYS),
+            end=end,
+            step_seconds=STEP,
         )
 
 

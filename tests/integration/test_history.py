@@ -66,9 +66,16 @@ def tenant(request, spec):
     return f"t{abs(hash(request.node.name)):x}"[:20]
 
 
-def read(spec, tenant, *, days=1.0, step=STEP, end=END, pools=POOLS, metric="requests", **more):
+def read(spec, tenant, *, days=1.0, step=STEP, end=END, pools=None, metric="requests", **more):
     with history.open(spec, tenant=tenant) as kept:
-        return kept.read(metric=metric, pools=pools, start=end - days * DAY, end=end, step_seconds=step, **more)
+        return kept.read(
+            metric=metric,
+            pools=POOLS if pools is None else pools,
+            start=end - days * DAY,
+            end=end,
+            step_seconds=step,
+            **more,
+        )
 
 
 def write(spec, tenant, values, **more):

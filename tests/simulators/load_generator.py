@@ -227,9 +227,9 @@ class Load:
         }
 
     def _summary(self, path: str | None) -> dict[str, t.Any]:
-        sent = sum(count for (_, where), count in self.sent.items() if path in (None, where))
-        failed = sum(count for (_, where), count in self.failed.items() if path in (None, where))
-        took = sorted(one for (_, where), many in self.latencies.items() if path in (None, where) for one in many)
+        sent = sum(count for (_second, where), count in self.sent.items() if path in (None, where))
+        failed = sum(count for (_second, where), count in self.failed.items() if path in (None, where))
+        took = sorted(one for (_second, where), many in self.latencies.items() if path in (None, where) for one in many)
         quantiles = {"p50_ms": quantile(took, 0.5), "p95_ms": quantile(took, 0.95), "p99_ms": quantile(took, 0.99)}
         return {"sent": sent, "ok": sent - failed, "failed": failed, **quantiles}
 
@@ -326,7 +326,7 @@ def main() -> None:
     parser.add_argument("--csv", type=pathlib.Path, help="CSV file for the seconds")
     options = parser.parse_args()
     rates = [options.rate] if options.shape is None else json.loads(options.shape.read_text(encoding="utf-8"))
-    paths = {path: float(share) for path, _, share in (entry.rpartition(" ") for entry in options.path)}
+    paths = {path: float(share) for path, _space, share in (entry.rpartition(" ") for entry in options.path)}
     load = Load(
         options.url,
         rates,

@@ -108,7 +108,6 @@ class History(t.Protocol):
         :param leave_out_marked: Whether steps that a maintenance mark touches are NaN too.
         :raises NotEnoughHistory: when a pool has no sample at all.
         """
-        ...
 
     def write(self, series: Series, *, units: t.Mapping[str, str] | None = None, pretend: bool = False) -> int:
         """Store the samples that are not NaN; one of the same series and stamp is replaced.
@@ -117,11 +116,9 @@ class History(t.Protocol):
         :param pretend: Count only.
         :returns: How many samples are new or differ from what was there.
         """
-        ...
 
     def newest(self, *, metric: str, pools: Pools) -> dict[SeriesKey, datetime.datetime]:
         """Stamp of the newest sample of each series that has one."""
-        ...
 
     def summaries(
         self,
@@ -133,17 +130,14 @@ class History(t.Protocol):
         gaps: bool = True,
     ) -> list[Summary]:
         """What is held of each series of a metric, in (start, end]; gaps are counted unless told not to."""
-        ...
 
     def marks(
         self, pools: t.Sequence[str], start: datetime.datetime | None = None, end: datetime.datetime | None = None
     ) -> list[Mark]:
         """The maintenance marks of pools that touch a time."""
-        ...
 
     def close(self) -> None:
         """Let go of it."""
-        ...
 
     def __enter__(self) -> History: ...
 
@@ -158,19 +152,15 @@ class Store(History, t.Protocol):
 
         :returns: For each batch, how many samples of each pool are new or differ from what was there.
         """
-        ...
 
     def coverage(self, source: str, metric: str, pools: Pools) -> dict[tuple[str, str], tuple[int, int]]:
         """What was asked of a source before: first and last epoch second by pool and server."""
-        ...
 
     def mark(self, marks: t.Sequence[Mark], *, pretend: bool = False) -> int:
         """Note maintenance; the same mark twice is one. Returns how many are new."""
-        ...
 
     def prune(self, now: datetime.datetime) -> int:
         """Drop what is older than the retention, and return how many samples that were."""
-        ...
 
 
 class Closing:

@@ -26,15 +26,12 @@ class Source(t.Protocol):
 
     def fingerprint(self, metric: Metric) -> str | None:
         """Tells one source of a metric from another, for what was collected before; None where that can't be told."""
-        ...
 
     def fetch(self, metric: Metric, pools: Pools, first: int, last: int, step_seconds: int) -> Series:
         """One metric on the grid of stamps in (first, last], epoch seconds; servers without a sample are left out."""
-        ...
 
     def close(self) -> None:
         """Let go of it."""
-        ...
 
     def __enter__(self) -> Source: ...
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing as t
 import warnings
 
@@ -64,5 +65,5 @@ def server_loads(series: Series, pool: str, metric: str, window_seconds: float) 
         warnings.simplefilter("ignore", RuntimeWarning)  # The mean of a row of NaN is NaN, which is meant.
         means = np.nanmean(servers.values[:, -columns:], axis=1) if servers.keys else []
     return {
-        key.server: float(mean) for key, mean in zip(servers.keys, means, strict=True) if key.server and mean == mean
+        key.server: float(mean) for key, mean in zip(servers.keys, means, strict=True) if key.server and not math.isnan(mean)
     }

@@ -23,7 +23,7 @@ def peer(parts: list[bytes], *, closes: bool = False):
         done = threading.Event()
 
         def serve() -> None:
-            connection, _ = listener.accept()
+            connection, _peer = listener.accept()
             with connection:
                 for part in parts:
                     connection.sendall(part)
