@@ -17,6 +17,8 @@ export PATH="$root/.venv/bin:$PATH:/usr/sbin"
 export HOME="$root/.cache/home"
 export ANSIBLE_COLLECTIONS_PATH="$root/.cache/collections"
 export PYTHONDONTWRITEBYTECODE=1
+# Several processes run at once; threads of numpy's in each would only wait for one another.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 unset ANSIBLE_CONFIG ANSIBLE_HOME GIT_DIR GIT_WORK_TREE
 
 # ansible-test, ansible-lint and antsibull want the collection at the path it is installed to. Each stage gets a fresh

@@ -89,7 +89,8 @@ options:
         C(idle_cost_per_hour), C(lead_time), C(idle_state)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
-        name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update) (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
+        name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update)
+        (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
     type: dict
     required: true
   pool:

@@ -115,7 +115,7 @@ options:
     default: 0
 requirements:
   - numpy >= 1.26
-  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - duckdb >= 1.1 (with a history of type C(duckdb))
   - scikit-learn >= 1.4 (with O(detector=isolation_forest) or O(detector=one_class_svm))
 seealso:
   - module: lowtide.fleet.anomalies

@@ -73,7 +73,7 @@ options:
     default: 0
 requirements:
   - numpy >= 1.26
-  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - duckdb >= 1.1 (with a history of type C(duckdb))
   - statsmodels >= 0.14 (with O(model=arima) and O(model=ets))
   - scikit-learn >= 1.4 (with O(model=gbm))
   - torch >= 2.2 (with O(model=lstm))

@@ -4,13 +4,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-from ansible_collections.lowtide.fleet.plugins.module_utils.errors import LowtideError
-from ansible_collections.lowtide.fleet.plugins.plugin_utils import update_lookup
-
 DOCUMENTATION = r"""
 name: update_batches
 short_description: The batch sizes of an update plan, for C(serial)
@@ -104,6 +97,13 @@ _raw:
   type: list
   elements: list
 """
+
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import LowtideError
+from ansible_collections.lowtide.fleet.plugins.plugin_utils import update_lookup
 
 
 class LookupModule(LookupBase):

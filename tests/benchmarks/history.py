@@ -28,7 +28,9 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / ".build")]
-import conftest  # noqa: F401 - makes the collection importable
+import conftest
+
+conftest.link_collection()
 
 SERVERS, DAYS, STEP = 1000, 30, 300
 END = 1_795_500_000 // 86400 * 86400
@@ -152,7 +154,7 @@ def in_a_process(kind: str, path: str) -> float:
         command = [sys.executable, __file__, *arguments]
         return timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
 
-    return statistics.median(run("read", kind, path) - run("nothing") for _ in range(RUNS))
+    return statistics.median(run("read", kind, path) - run("nothing") for _run in range(RUNS))
 
 
 def store() -> dict[str, t.Any]:
@@ -249,7 +251,7 @@ def prometheus() -> dict[str, t.Any]:
                         len(session.post(server.url + path, data=data).content)
 
             bare()
-            pairs = [(timed(read), timed(bare)) for _ in range(5)]
+            pairs = [(timed(read), timed(bare)) for _run in range(5)]
     ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
     return {"read_s": ours, "bare_s": theirs, "ratio": ours / theirs, "met": ours / theirs <= 1.5}
 

@@ -28,13 +28,13 @@ def until_alarm(source: random.Random, rate: float, limit: float, requests: int,
 
 def test_false_alarms_stay_below_their_rate_at_the_very_limit():
     source = random.Random(1)
-    alarms = sum(until_alarm(source, 0.05, 0.05, 400, 0.1) is not None for _ in range(300))
+    alarms = sum(until_alarm(source, 0.05, 0.05, 400, 0.1) is not None for _run in range(300))
     assert alarms <= 300 * 0.1
 
 
 def test_two_percent_of_errors_are_found_within_thirty_seconds_of_five_percent_of_500_per_second():
     source = random.Random(2)
-    found = [until_alarm(source, 0.02, 0.001, 750, 0.01) for _ in range(200)]
+    found = [until_alarm(source, 0.02, 0.001, 750, 0.01) for _run in range(200)]
     assert sum(count is not None for count in found) >= 196
     assert sorted(count or 751 for count in found)[100] < 350
 
@@ -94,7 +94,9 @@ def test_spare_capacity():
 
 def test_upper_rate_covers_the_rate():
     source = random.Random(3)
-    covered = sum(traffic.upper_rate(sum(source.random() < 0.01 for _ in range(500)), 500) >= 0.01 for _ in range(400))
+    covered = sum(
+        traffic.upper_rate(sum(source.random() < 0.01 for _run in range(500)), 500) >= 0.01 for _run in range(400)
+    )
     assert covered >= 0.93 * 400
     assert traffic.upper_rate(0, 0) == 1.0
 

@@ -142,7 +142,7 @@ class _Row:
         moved = value - self._yesterday(column, start) + self._yesterday(start, start)
         return all(
             number < self.low[start] or number > self.high[start]
-            for number in (value, moved if moved == moved else value)
+            for number in (value, value if math.isnan(moved) else moved)
         )
 
     def _yesterday(self, column: int, start: int) -> float:

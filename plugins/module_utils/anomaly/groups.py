@@ -43,7 +43,7 @@ def multivariate(frame: Frame) -> list[numpy.ndarray]:
 
     Their covariance is an exponentially weighted one. Every metric of the server gets the same distance.
     """
-    error, _, _ = errors(frame.values, frame.day)
+    error, _expected, _scale = errors(frame.values, frame.day)
     answer = np.full(error.shape, np.nan)
     names, sizes = np.unique(frame.groups, return_counts=True)
     for size in np.unique(sizes):

@@ -26,7 +26,7 @@ def _features(frame: Frame) -> numpy.ndarray:
     values = frame.values
     change = np.full_like(values, np.nan)
     change[:, 1:] = np.clip(np.diff(values, axis=1), -1e100, 1e100)
-    error, _, _ = errors(values, frame.day)
+    error, _expected, _scale = errors(values, frame.day)
     first = int(frame.end.timestamp()) - frame.step_seconds * (values.shape[1] - 1) if frame.end else 0
     stamps = first + frame.step_seconds * np.arange(values.shape[1])
     angle = np.broadcast_to(2 * np.pi * (stamps % 86400) / 86400, values.shape)

@@ -46,7 +46,7 @@ def _earlier(values: numpy.ndarray, steps: int) -> numpy.ndarray:
 
 def level_shift(frame: Frame) -> list[numpy.ndarray]:
     """Detector: the mean of the last hour against that of the six hours before it, in their standard deviations."""
-    now, _ = _moments(frame.values, frame.hour)
+    now, _variance = _moments(frame.values, frame.hour)
     mean, variance = (_earlier(part, frame.hour) for part in _moments(frame.values, PAST * frame.hour))
     return [np.abs(now - mean) / np.sqrt(variance + 1e-12 * mean**2 + 1e-200)]
 

@@ -65,5 +65,7 @@ def server_loads(series: Series, pool: str, metric: str, window_seconds: float) 
         warnings.simplefilter("ignore", RuntimeWarning)  # The mean of a row of NaN is NaN, which is meant.
         means = np.nanmean(servers.values[:, -columns:], axis=1) if servers.keys else []
     return {
-        key.server: float(mean) for key, mean in zip(servers.keys, means, strict=True) if key.server and not math.isnan(mean)
+        key.server: float(mean)
+        for key, mean in zip(servers.keys, means, strict=True)
+        if key.server and not math.isnan(mean)
     }

@@ -24,7 +24,7 @@ PLAN = {
 }
 
 
-def verdict(demand=(150.0,) * 12, *, minutes=0.0, newest=150.0, batch=("w0",), serving=HOSTS, lost=(), **more):
+def verdict(demand=(150.0,) * 12, *, minutes=0.0, newest=150.0, batch=("w0",), serving=tuple(HOSTS), lost=(), **more):
     """What the gate says of four servers that carry 100 each."""
     definition = {
         "servers": HOSTS,
