@@ -19,9 +19,10 @@ from ..libraries import numpy as np
 if t.TYPE_CHECKING:
     import numpy
 
-SAMPLES = 64  # of a long window that are looked at
+SAMPLES = 40  # of a long window that are looked at
 DAYS = 7
 WEEKS = 3
+NEAR = 1  # samples on either side of a slot that resemble it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +50,8 @@ class Layout:
         wanted = (min(12, max(3, hour)), min(72, max(6, 6 * hour)), day, week)
         most = max(1, length // 3)
         windows = tuple(sorted({min(window, most) for window in wanted}))
-        near = 2 if hour >= 6 else 1
         return cls(
-            day if day >= 2 and length >= 2 * day else 0, week if length >= 2 * week else 0, near, windows, offset
+            day if day >= 2 and length >= 2 * day else 0, week if length >= 2 * week else 0, NEAR, windows, offset
         )
 
     @property
@@ -59,9 +59,16 @@ class Layout:
         """The candidates, in the order of the last axis."""
         names = ["newest", "newest mean", *(f"newest {window}" for window in self.windows)]
         if self.day:
-            names += ["days near", "days", "yesterday near", "yesterday", "profile at this level"]
+            names += [
+                "days near",
+                "days",
+                "yesterday near",
+                "yesterday",
+                "profile at this level",
+                "yesterday at this level",
+            ]
         if self.week:
-            names += ["weeks near"]
+            names += ["weeks near", "last week", "last week at this level", "yesterday with last week's change"]
         return [*names, "constant"]
 
 
@@ -106,9 +113,16 @@ def candidates(
         put(days[:, :, :, 0].mean(axis=-1), (3,))
         put(days[:, :, :, 0, layout.near], (3,))
         put(near[..., -1] + (level - _profile(values, moments, layout))[:, :, None], (3,))
+        before = _season_ago(values, moments, layout.windows[0], layout, layout.day)
+        put(days[:, :, :, 0, layout.near] + (level - before)[:, :, None], (3,))
     if layout.week:
         weeks = _slots(values, moments, ahead, layout, layout.week, WEEKS)
         put(quantiles_of(weeks.reshape(*weeks.shape[:3], -1), levels), ())
+        last = weeks[:, :, :, 0, layout.near]
+        put(last, (3,))
+        day = _newest(values, moments, layout.day, stride(layout.day, hour)).mean(axis=-1)
+        put(last + (day - _season_ago(values, moments, layout.day, layout, layout.week))[:, :, None], (3,))
+        put(days[:, :, :, 0, layout.near] + last - _slot_before(values, moments, ahead, layout), (3,))
     result[..., next(place)] = 1.0
     return result
 
@@ -143,6 +157,24 @@ def _slots(
     column = np.minimum(column, moments[:, None, None, None] - 1)
     column = np.where(column < 0, column % season, column)
     return values[:, np.minimum(column, moments[:, None, None, None] - 1)]
+
+
+def _season_ago(
+    values: numpy.ndarray, moments: numpy.ndarray, window: int, layout: Layout, season: int
+) -> numpy.ndarray:
+    """The mean of the newest window's slots one season before, shape (series, moments)."""
+    now = moments[:, None] - 1 - np.arange(0, window, stride(window, max(1, layout.day // 24)))
+    column = _local(now, now - season, layout)
+    column = np.clip(np.where(column < 0, column % season, column), 0, moments[:, None] - 1)
+    return values[:, column].mean(axis=-1)
+
+
+def _slot_before(values: numpy.ndarray, moments: numpy.ndarray, ahead: numpy.ndarray, layout: Layout) -> numpy.ndarray:
+    """What was last week on the day that yesterday's slot is a week after, shape (series, moments, ahead)."""
+    target = moments[:, None] + ahead[None, :] - 1
+    back = layout.day * ((ahead - 1) // layout.day + 1) + layout.week * ((ahead - 1) // layout.week + 1)
+    column = _local(target, target - back, layout)
+    return values[:, np.where(column < 0, column % layout.week, column)]
 
 
 def _profile(values: numpy.ndarray, moments: numpy.ndarray, layout: Layout) -> numpy.ndarray:

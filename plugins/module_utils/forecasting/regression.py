@@ -25,7 +25,8 @@ CLOSEST = 0.02  # an error below this much of a series' scale weighs no more
 RIDGE = 1e-4
 FLEET_ROUNDS = 6
 OWN_ROUNDS = 2
-LEAN = 0.3  # weight of the fleet's mean Gram matrix, in histories of one series
+LEANS = (0.02, 1.0)  # weights of the fleet's mean Gram matrix, in histories of one series, that are tried
+SHARPNESS = 8  # how much more a lean with a smaller held-out loss counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,25 +65,45 @@ def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: f
 def fit_own(
     x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float, fleet: Fleet, folds: list[slice]
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """One regression for each series, and one more without each fold of its rows.
+    """One regression for each series, and what it says of each fold of its rows without having seen it.
+
+    How much a series leans on its fleet is told by the held-out loss: a smooth series hardly does, a noisy one does.
 
     :param folds: The rows of each fold.
-    :returns: weights, shape (series, candidates); those without each fold, shape (folds, series, candidates).
+    :returns: weights, shape (series, candidates); held-out forecasts, shape (series, rows).
     """
-    lean_gram = LEAN * fleet.gram
-    lean_side = lean_gram @ fleet.weights
     weights = np.broadcast_to(fleet.weights, (len(x), x.shape[2]))
-    for _round in range(OWN_ROUNDS):
+    side_of_fleet = fleet.gram @ fleet.weights
+    for current in range(OWN_ROUNDS):
         errors = y - (x @ weights[:, :, None])[..., 0]
         weighted = (x * _reweight(errors, level, known)[..., None]).transpose(0, 2, 1)
         grams = [weighted[:, :, fold] @ x[:, fold] for fold in folds]
         sides = [(weighted[:, :, fold] @ y[:, fold, None])[..., 0] for fold in folds]
-        gram, side = sum(grams) + lean_gram, sum(sides) + lean_side
-        weights = np.linalg.solve(gram, side[..., None])[..., 0]
-    without = [
-        np.linalg.solve(gram - part, (side - own)[..., None])[..., 0] for part, own in zip(grams, sides, strict=True)
-    ]
-    return weights, np.stack(without)
+        gram, side = sum(grams), sum(sides)
+        if current < OWN_ROUNDS - 1:
+            weights = _solve(gram, side, fleet.gram, side_of_fleet, LEANS[-1])
+    own, told, losses = [], [], []
+    for lean in LEANS:
+        own.append(_solve(gram, side, fleet.gram, side_of_fleet, lean))
+        held_out = np.empty_like(y)
+        for fold, part, of_part in zip(folds, grams, sides, strict=True):
+            without = _solve(gram - part, side - of_part, fleet.gram, side_of_fleet, lean)
+            held_out[:, fold] = (x[:, fold] @ without[:, :, None])[..., 0]
+        error = (y - held_out) * known
+        told.append(held_out)
+        losses.append(np.maximum(level * error, (level - 1) * error).sum(axis=1))
+    loss = np.stack(losses) + np.float32(1e-6)
+    share = (loss.min(axis=0) / loss) ** SHARPNESS
+    share /= share.sum(axis=0)
+    weights = sum(part[:, None] * solution for part, solution in zip(share, own, strict=True))
+    return weights, sum(part[:, None] * line for part, line in zip(share, told, strict=True))
+
+
+def _solve(
+    gram: numpy.ndarray, side: numpy.ndarray, fleet: numpy.ndarray, side_of_fleet: numpy.ndarray, lean: float
+) -> numpy.ndarray:
+    """The weights of each series, leant on the fleet's."""
+    return np.linalg.solve(gram + lean * fleet, (side + lean * side_of_fleet)[..., None])[..., 0]
 
 
 def _reweight(errors: numpy.ndarray, level: float, known: numpy.ndarray) -> numpy.ndarray:

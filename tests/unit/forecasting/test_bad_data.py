@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,9 +74,6 @@ def test_the_default_path_imports_nothing_heavy():
         "forecast(numpy.random.default_rng(0).normal(size=(2, 900)), step_seconds=300, horizon=12); "
         "print(sorted({{'pandas', 'scipy', 'statsmodels', 'sklearn', 'torch'}} & set(sys.modules)))"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script.format(path=sys.path)], capture_output=True, text=True, check=True
     )
