@@ -132,7 +132,7 @@ def _figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
         return [_no_backtest() for row in problem.values]
     scale = scores.seasonal_error(problem.values, problem.day)
     ours = scores.summary(answer.backtest, problem.levels, scale)
-    peer = seasonal_naive.peer(problem, answer.backtest)
+    peer = answer.peer or seasonal_naive.peer(problem, answer.backtest)
     theirs = scores.summary(peer, problem.levels, scale)
     starts, length = answer.backtest.origins, problem.values.shape[1]
     tested = {"windows": len(starts), "days": float((length - starts[0]) * problem.step_seconds / DAY)}

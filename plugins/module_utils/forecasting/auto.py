@@ -23,7 +23,7 @@ def predict(problem: Problem) -> Prediction:
     theirs = np.nansum(np.abs(peer.actual - peer.median), axis=(1, 2))
     rows = np.flatnonzero(theirs < ours)
     if not len(rows):
-        return answer
+        return dataclasses.replace(answer, peer=peer)
     median, quantiles = answer.backtest.median.copy(), answer.backtest.quantiles.copy()
     median[rows], quantiles[rows] = peer.median[rows], peer.quantiles[rows]
     backtest = dataclasses.replace(answer.backtest, median=median, quantiles=quantiles)
@@ -35,4 +35,4 @@ def predict(problem: Problem) -> Prediction:
     result = answer.quantiles.copy()
     result[rows] = np.sort(ahead[:, :, None] + width[:, None, :], axis=2)
     names = ["seasonal_naive" if worse else name for worse, name in zip(theirs < ours, answer.names, strict=True)]
-    return Prediction(result, backtest, names, answer.warnings)
+    return Prediction(result, backtest, names, answer.warnings, peer)

@@ -81,12 +81,14 @@ class Prediction:
     :param backtest: None where the history is too short for one.
     :param names: For each series the model, or models, that carried weight.
     :param warnings: For each series what its reader must know.
+    :param peer: Daily seasonal naive at the same moments, where the model made it anyway.
     """
 
     quantiles: numpy.ndarray
     backtest: Backtest | None
     names: list[str]
     warnings: list[list[str]]
+    peer: Backtest | None = None
 
 
 def origins(length: int, horizon: int, day: int, windows: int = 14) -> tuple[numpy.ndarray, int]:

@@ -24,29 +24,36 @@ def predict(problem: Problem) -> Prediction:
 
 def peer(problem: Problem, tested: Backtest) -> Backtest:
     """What repeating the last day would have said where another model was tested, with quantiles from its errors."""
-    farthest = int(tested.ahead[-1])
-    median = repeat(problem.at(problem.values, farthest), tested.origins, problem.day)[:, :, tested.ahead - 1]
+    median = repeat(problem, tested.origins, problem.day, tested.ahead)
     error = (tested.actual - median).reshape(len(median), -1)
     spread = np.nan_to_num(intervals.quantiles_known(error, problem.levels))
     return dataclasses.replace(tested, median=median, quantiles=median[..., None] + spread[:, None, None, :])
 
 
-def repeat(problem: Problem, moments: numpy.ndarray, season: int) -> numpy.ndarray:
-    """The newest full season known at each moment, over and over; shape (series, moments, horizon).
+def repeat(problem: Problem, moments: numpy.ndarray, season: int, steps: numpy.ndarray | None = None) -> numpy.ndarray:
+    """The newest full season known at each moment, over and over.
 
     A gap in it takes the same slot of the season before, at most three more seasons back, then the newest sample
     known. A history shorter than a season repeats its newest sample.
+
+    :param steps: Steps ahead, from 1; all of the horizon when None.
+    :returns: shape (series, moments, steps).
     """
     values = problem.values
-    ahead = np.arange(problem.horizon)
-    newest = newest_known(values)
-    level = newest[:, np.maximum(moments - 1, 0)]
-    result = np.full((len(values), len(moments), problem.horizon), np.nan)
-    for back in range(1, 5):
-        column = moments[:, None] - back * season + ahead % season
-        found = np.where(column >= 0, values[:, np.maximum(column, 0)], np.nan)
-        result = np.where(np.isnan(result), found, result)
-    return np.where(np.isnan(result), level[:, :, None], result)
+    ahead = np.arange(problem.horizon) if steps is None else steps - 1
+    column = moments[:, None] - season + ahead % season
+    result = np.where(column >= 0, values[:, np.maximum(column, 0)], np.nan)
+    for back in range(1, 4):
+        row, moment, step = np.nonzero(np.isnan(result))
+        if not len(row):
+            return result
+        before = column[moment, step] - back * season
+        result[row, moment, step] = np.where(before >= 0, values[row, np.maximum(before, 0)], np.nan)
+    row, moment, step = np.nonzero(np.isnan(result))
+    if len(row):
+        level = newest_known(values)[:, np.maximum(moments - 1, 0)]
+        result[row, moment, step] = level[row, moment]
+    return result
 
 
 def newest_known(values: numpy.ndarray) -> numpy.ndarray:
