@@ -183,7 +183,7 @@ def _profile(values: numpy.ndarray, moments: numpy.ndarray, layout: Layout) -> n
     column = _local(now, now - layout.day * np.arange(1, DAYS + 1), layout)
     column = np.clip(np.where(column < 0, column % layout.day, column), 0, moments[:, None, None] - 1)
     part = values[:, column]
-    return np.median(part.reshape(*part.shape[:2], -1), axis=-1)
+    return quantiles_of(part.reshape(*part.shape[:2], -1), [0.5])[..., 0]
 
 
 def _local(target: numpy.ndarray, column: numpy.ndarray, layout: Layout) -> numpy.ndarray:

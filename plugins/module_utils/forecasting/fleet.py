@@ -125,7 +125,10 @@ def _block(
     """Series in their own scale, float32: gaps filled, and where samples are known."""
     own = ((values - centre[:, None]) / scale[:, None]).astype(np.float32)
     known = ~np.isnan(own)
-    return (own if known.all() else _filled(own, day)), known
+    gaps = np.flatnonzero(~known.all(axis=1))
+    if len(gaps):
+        own[gaps] = _filled(own[gaps], day)
+    return own, known
 
 
 def _filled(values: numpy.ndarray, day: int) -> numpy.ndarray:

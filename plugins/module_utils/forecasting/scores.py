@@ -22,6 +22,9 @@ if t.TYPE_CHECKING:
     from .problem import Backtest
 
 
+BLOCK = 32  # series at a time, so that they stay in cache
+
+
 def seasonal_error(values: numpy.ndarray, season: int) -> numpy.ndarray:
     """Mean absolute difference between a sample and the one a season before, shape (series,).
 
@@ -29,7 +32,8 @@ def seasonal_error(values: numpy.ndarray, season: int) -> numpy.ndarray:
     """
     if values.shape[1] <= season:
         season = 1
-    return _mean(np.abs(values[:, season:] - values[:, :-season]), axis=1)
+    blocks = (values[low : low + BLOCK] for low in range(0, len(values), BLOCK))
+    return np.concatenate([_mean(np.abs(block[:, season:] - block[:, :-season]), axis=1) for block in blocks])
 
 
 def quantile_loss(actual: numpy.ndarray, quantiles: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
@@ -76,7 +80,9 @@ def _ratio(value: float, scale: float) -> float | None:
 
 def _mean(values: numpy.ndarray, axis: int | tuple[int, ...]) -> numpy.ndarray:
     """The mean of what is not missing; NaN, without a warning, where all is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis)
+    total = values.sum(axis=axis)
+    missing = np.isnan(values)
+    count = np.prod([values.shape[one] for one in np.atleast_1d(axis)]) - missing.sum(axis=axis)
+    if np.isnan(total).any():
+        total = np.where(missing, 0.0, values).sum(axis=axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

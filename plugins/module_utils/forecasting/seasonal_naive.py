@@ -51,8 +51,9 @@ def repeat(problem: Problem, moments: numpy.ndarray, season: int, steps: numpy.n
         result[row, moment, step] = np.where(before >= 0, values[row, np.maximum(before, 0)], np.nan)
     row, moment, step = np.nonzero(np.isnan(result))
     if len(row):
-        level = newest_known(values)[:, np.maximum(moments - 1, 0)]
-        result[row, moment, step] = level[row, moment]
+        rows, place = np.unique(row, return_inverse=True)
+        level = newest_known(values[rows])[:, np.maximum(moments - 1, 0)]
+        result[row, moment, step] = level[place, moment]
     return result
 
 
