@@ -13,6 +13,7 @@ rm -rf _build
 mkdir -p _build/rst _build/html
 cp -R ./*.md ./*.rst conf.py _static _build/rst/
 sed 's#(docs/#(#g' ../CONTRIBUTING.md >_build/rst/contributing.md
+python forecast_pictures.py _build/rst/pictures
 antsibull-docs --config-file antsibull-docs.cfg collection --use-current --fail-on-error \
     --dest-dir _build/rst lowtide.fleet
 sphinx-build --builder html --fail-on-warning --keep-going --quiet _build/rst _build/html
