@@ -71,6 +71,17 @@ options:
     description: Of everything random. The same question with the same seed and O(now) has the same answer.
     type: int
     default: 0
+  compare:
+    description:
+      - Whether to put the samples that came beside the forecast, in C(actual) and C(error).
+      - Needs O(now) in the past, to make the forecast as it was made then. An error where nothing came yet.
+    type: bool
+    default: false
+  output:
+    description:
+      - A Parquet file to write all forecasts to, with the columns C(pool), C(server), C(metric), C(time), C(quantile) and
+        C(value). Its folder must exist. Needs duckdb.
+    type: path
 requirements:
   - numpy >= 1.26
   - duckdb >= 1.1 (with a history of type C(duckdb))
@@ -115,7 +126,7 @@ class LookupModule(LookupBase):
         given = {name: value for name, value in self.get_options().items() if name != "_terms"}
         try:
             params = options.checked({**given, "pool": list(terms)}, forecast.SPEC, "forecast")
-            result = face.plain(forecast.forecast(params, check_mode=False))
+            result = face.plain(forecast.forecast(params, check_mode=bool((variables or {}).get("ansible_check_mode"))))
         except LowtideError as exc:
             raise AnsibleLookupError(str(exc)) from exc
         for warning in result["warnings"]:

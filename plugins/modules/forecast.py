@@ -55,6 +55,17 @@ options:
     description: Of everything random. The same question with the same seed and O(now) has the same answer.
     type: int
     default: 0
+  compare:
+    description:
+      - Whether to put the samples that came beside the forecast, in RV(forecasts[].actual) and RV(forecasts[].error).
+      - Needs O(now) in the past, to make the forecast as it was made then. An error where nothing came yet.
+    type: bool
+    default: false
+  output:
+    description:
+      - A Parquet file to write all forecasts to, with the columns C(pool), C(server), C(metric), C(time), C(quantile) and
+        C(value). Its folder must exist. Needs duckdb.
+    type: path
 requirements:
   - numpy >= 1.26
   - duckdb >= 1.1 (with O(history.type=duckdb))
@@ -64,7 +75,13 @@ requirements:
 extends_documentation_fragment:
   - lowtide.fleet.pools
   - lowtide.fleet.attributes
-  - lowtide.fleet.attributes.reads
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
 seealso:
   - plugin: lowtide.fleet.forecast
     plugin_type: lookup
@@ -89,6 +106,7 @@ EXAMPLES = r"""
     per_server: true
     horizon: 2h
     now: "2026-01-31T06:00:00Z"
+    compare: true
 """
 
 RETURN = r"""
@@ -180,6 +198,15 @@ forecasts:
           description: How many days the tested moments cover.
           type: float
           returned: always
+    actual:
+      description: The samples that came, none where one is missing.
+      type: list
+      elements: float
+      returned: with O(compare=true)
+    error:
+      description: Mean absolute error of the median, relative to the mean of the samples that came.
+      type: float
+      returned: with O(compare=true)
     warnings:
       description: What the reader of this forecast must know.
       type: list

@@ -21,6 +21,7 @@ from ..forecasting.models import MODELS
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
+from . import forecast_file
 
 if t.TYPE_CHECKING:
     import numpy
@@ -34,6 +35,8 @@ SPEC: options.ArgumentSpec = dict(
     per_server=dict(type="bool", default=False),
     history_window=dict(type="str", default="30d"),
     seed=dict(type="int", default=0),
+    compare=dict(type="bool", default=False),
+    output=dict(type="path"),
 )
 
 
@@ -60,14 +63,40 @@ def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     pools = options.pools(params["pools"], params["pool"])
     demands = [read(params["history"], {name: pool}, asked) for name, pool in pools.items()]
     items = []
-    for pool, series in zip(pools.values(), demands, strict=True):
-        items.extend(for_series(series, pool, asked))
+    for (name, pool), series in zip(pools.items(), demands, strict=True):
+        made = for_series(series, pool, asked)
+        if params["compare"]:
+            _compare(made, params["history"], {name: pool}, asked)
+        items.extend(made)
+    output = params["output"]
     return {
-        "changed": False,
+        "changed": forecast_file.write(items, output, check_mode=check_mode) if output else False,
         "forecasts": items,
         "words": [item["words"] for item in items],
         "warnings": [f"{label(item)}: {warning}" for item in items for warning in item["warnings"]],
     }
+
+
+def _compare(
+    items: list[dict[str, t.Any]], history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: Asked
+) -> None:
+    """Put what came beside what was forecast, in place: ``actual`` and ``error``.
+
+    :raises NotEnoughHistory: when nothing came yet.
+    """
+    length = asked.horizon * asked.step_seconds
+    later = dataclasses.replace(asked, now=asked.now + datetime.timedelta(seconds=length), window_seconds=length)
+    series = read(history, pools, later)
+    came = dict(zip(series.keys, series.values, strict=True))
+    for item in items:
+        line = came.get(SeriesKey(item["pool"], item["server"], item["metric"]), np.full(asked.horizon, np.nan))
+        known = np.isfinite(line)
+        off = float(np.abs(line - item["quantiles"]["0.5"])[known].sum())
+        size = float(np.abs(line[known]).sum())
+        item["actual"] = [float(value) if there else None for value, there in zip(line, known, strict=True)]
+        item["error"] = off / size if size > 0 else None
+        if item["error"] is not None:
+            item["words"] = f"{item['words'].rstrip('.')}; it was off by {item['error'] * 100:.0f} %."
 
 
 def asked_for(params: dict[str, t.Any]) -> Asked:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import json
 
+import duckdb
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, history
@@ -56,6 +57,35 @@ def test_servers_too_when_asked_and_they_add_up(store):
     assert list(servers[0]["quantiles"]) == ["0.5"]
     total = np.sum([item["quantiles"]["0.5"] for item in servers], axis=0)
     np.testing.assert_allclose(pool["quantiles"]["0.5"], total, rtol=1e-9)
+
+
+def test_earlier_forecasts_beside_what_came(store):
+    (item,) = ask(store, now="2026-01-30T00:02:00Z", compare=True)["forecasts"]
+    assert len(item["actual"]) == 24
+    np.testing.assert_allclose(item["actual"], item["quantiles"]["0.5"], rtol=0.2)
+    assert 0 < item["error"] < 0.1
+    assert "; it was off by " in item["words"]
+    with pytest.raises(NotEnoughHistory):
+        ask(store, compare=True)
+
+
+def test_forecasts_in_a_file(store, tmp_path):
+    path = tmp_path / "ahead.parquet"
+
+    def write(**more):
+        given = {"history": store, "pools": POOLS, "now": "2026-01-31T00:00:00Z", "horizon": "2h", "output": str(path)}
+        params = checked({**given, "per_server": True}, forecast.SPEC, "forecast")
+        return forecast.forecast(params, **more)
+
+    assert write(check_mode=True)["changed"]
+    assert not path.exists()
+    result = write(check_mode=False)
+    assert result["changed"]
+    assert not write(check_mode=False)["changed"]
+    rows = duckdb.read_parquet(str(path)).fetchall()
+    assert len(rows) == 24 * 3 + 2 * 24
+    first = result["forecasts"][0]
+    assert rows[0] == ("web", None, "requests", datetime.datetime(2026, 1, 31, 0, 5), 0.5, first["quantiles"]["0.5"][0])
 
 
 def test_a_pool_without_samples_is_named(store):
