@@ -99,7 +99,7 @@ class Session:
     def read(self, function: t.Callable[[], Result], patience: float = 60.0) -> Result:
         """A call that changes nothing, repeated while vCenter is away, for as long as patience (seconds) lasts."""
         deadline = time.monotonic() + patience
-        pause, trouble = 0.25, None
+        pause = 0.25
         while True:
             generation = self.generation
             try:
