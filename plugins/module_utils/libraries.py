@@ -89,7 +89,6 @@ arima_model = Library(
 )
 smoothing = Library("statsmodels.tsa.api", distribution="statsmodels", minimum="0.14", reason="for the model ets")
 stl = Library("statsmodels.tsa.seasonal", distribution="statsmodels", minimum="0.14", reason="for the model ets")
-ensemble = Library("sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the model gbm")
 torch = Library("torch", distribution="torch", minimum="2.2", reason="for the model lstm", extra=True)
 pyvmomi = Library("pyVmomi", distribution="pyvmomi", minimum="8.0", reason="to speak to vSphere")
 jinja2 = Library("jinja2", distribution="jinja2", minimum="3.1", reason="for the report")
@@ -98,7 +97,10 @@ mpl_dates = Library("matplotlib.dates", distribution="matplotlib", minimum="3.8"
 mpl_figure = Library("matplotlib.figure", distribution="matplotlib", minimum="3.8", reason="for the report")
 mpl_ticker = Library("matplotlib.ticker", distribution="matplotlib", minimum="3.8", reason="for the report")
 sklearn_ensemble = Library(
-    "sklearn.ensemble", distribution="scikit-learn", minimum="1.4", reason="for the detector isolation_forest"
+    "sklearn.ensemble",
+    distribution="scikit-learn",
+    minimum="1.4",
+    reason="for the model gbm and the detector isolation_forest",
 )
 sklearn_svm = Library(
     "sklearn.svm", distribution="scikit-learn", minimum="1.4", reason="for the detector one_class_svm"

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ..libraries import ensemble
 from ..libraries import numpy as np
+from ..libraries import sklearn_ensemble
 from . import global_model
 from .problem import Prediction, Problem
 
@@ -29,7 +29,7 @@ def predict(problem: Problem) -> Prediction:
 def _learn(rows: global_model.Rows, target: numpy.ndarray, levels: tuple[float, ...], seed: int) -> global_model.Fitted:
     """A model for each level."""
     models = [
-        ensemble.HistGradientBoostingRegressor(
+        sklearn_ensemble.HistGradientBoostingRegressor(
             loss="quantile", quantile=level, max_iter=100, learning_rate=0.1, min_samples_leaf=50, random_state=seed
         ).fit(rows.features, target)
         for level in levels
