@@ -60,7 +60,7 @@ def forecast(
 ) -> Forecast:
     """Carry many series on.
 
-    :param values: Shape (series, time) on one regular grid; NaN = missing; the last column is the newest sample.
+    :param values: float64 or float32, shape (series, time) on one regular grid; NaN = missing; the last column is the newest sample.
     :param step_seconds: The grid's spacing in seconds.
     :param horizon: How many steps ahead.
     :param quantiles: Levels wanted, in (0, 1), in any order; the result has them rising.

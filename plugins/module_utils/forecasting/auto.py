@@ -19,8 +19,11 @@ def predict(problem: Problem) -> Prediction:
     if answer.backtest is None or "fleet" not in answer.names:
         return answer
     peer = seasonal_naive.peer(problem, answer.backtest)
-    ours = np.nansum(np.abs(answer.backtest.actual - answer.backtest.median), axis=(1, 2))
-    theirs = np.nansum(np.abs(peer.actual - peer.median), axis=(1, 2))
+    known = ~np.isnan(peer.actual)
+    ours, theirs = (
+        np.abs(np.subtract(test.actual, test.median, where=known, out=np.zeros(known.shape))).sum(axis=(1, 2))
+        for test in (answer.backtest, peer)
+    )
     rows = np.flatnonzero(theirs < ours)
     if not len(rows):
         return dataclasses.replace(answer, peer=peer)

@@ -14,7 +14,7 @@ from ..libraries import numpy as np
 if t.TYPE_CHECKING:
     import numpy
 
-HUGE = 1e100  # beyond this, squares overflow
+HUGE = {8: 1e100, 4: 1e30}  # by bytes of a sample; beyond this, what is computed of samples may overflow
 ABSURD = 1e6  # times the 99th percentile's distance from the median
 GAP_SECONDS = 86400
 THIN = 997  # samples of a series that are looked at for its shape
@@ -26,19 +26,22 @@ def clean(values: numpy.ndarray, step_seconds: int) -> tuple[numpy.ndarray, list
     Infinite samples, and those more than a million times as far from the median as nearly all others, are taken as
     missing. The values given are not changed.
 
-    :returns: float64, shape (series, time); the warnings of each series.
+    :returns: float64, or float32 where that was given, shape (series, time); the warnings of each series.
     """
-    values = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    values = np.atleast_2d(np.asarray(values))
+    if values.dtype != np.float32:
+        values = values.astype(np.float64, copy=False)
+    huge = HUGE[values.itemsize]
     warnings: list[list[str]] = [[] for row in values]
     if not values.size:
         return values, warnings
     with np.errstate(invalid="ignore"):
         low, high = values.min(axis=1), values.max(axis=1)
-        unsure = np.flatnonzero(~((low > -HUGE) & (high < HUGE)))
+        unsure = np.flatnonzero(~((low > -huge) & (high < huge)))
     if len(unsure):
         values = values.copy()
         for row in unsure:
-            _drop(values[row], ~(np.abs(values[row]) < HUGE) & ~np.isnan(values[row]), "infinite", warnings[row])
+            _drop(values[row], ~(np.abs(values[row]) < huge) & ~np.isnan(values[row]), "infinite", warnings[row])
             known = values[row][~np.isnan(values[row])]
             low[row], high[row] = (known.min(), known.max()) if known.size else (np.nan, np.nan)
     step = max(1, values.shape[1] // THIN)

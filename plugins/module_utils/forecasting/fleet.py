@@ -94,14 +94,18 @@ def predict(problem: Problem) -> Prediction:
     wanted = [levels.index(level) for level in problem.levels]
 
     def back(part: numpy.ndarray) -> numpy.ndarray:
-        """Out of the series' own scale."""
+        """Out of the series' own scale, in the precision of the samples given."""
         axes = tuple(range(1, part.ndim))
-        return part * np.expand_dims(scale, axes) + np.expand_dims(centre, axes)
+        part = part.astype(problem.values.dtype, copy=False)
+        part *= np.expand_dims(scale, axes).astype(part.dtype)
+        part += np.expand_dims(centre, axes).astype(part.dtype)
+        return part
 
     test = back(tested)
-    backtest = Backtest(
-        design.moments, back(actual), test[..., levels.index(0.5)], test[..., wanted], ahead=design.ahead
-    )
+    median = test[..., levels.index(0.5)]
+    if len(wanted) < len(levels):
+        test = test[..., wanted]
+    backtest = Backtest(design.moments, back(actual), median, test, design.ahead)
     return Prediction(back(quantiles)[..., wanted], backtest, ["fleet"] * series, _warnings(problem, design))
 
 

@@ -32,7 +32,7 @@ def predict(problem: Problem, one: OneSeries, name: str) -> Prediction:
 
 def _points(problem: Problem, moments: numpy.ndarray, one: OneSeries, failed: dict[int, str]) -> numpy.ndarray:
     """Medians at each moment, shape (series, moments, horizon)."""
-    values = newest_known(problem.values)
+    values = newest_known(problem.values.astype(np.float64))
     result = np.empty((len(values), len(moments), problem.horizon))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # statsmodels tells of slow convergence; the backtest tells what it costs

@@ -23,7 +23,7 @@ WEEK = 7 * DAY
 class Problem:
     """One question to a model: many series on one grid, each to be carried on.
 
-    :param values: float64, shape (series, time); finite, or NaN where a sample is missing. Each series has a sample.
+    :param values: float64 or float32, shape (series, time); finite, or NaN where a sample is missing. Each series has a sample.
     :param step_seconds: The grid's spacing in seconds.
     :param horizon: How many steps ahead.
     :param levels: The quantiles wanted, rising, each in (0, 1).
@@ -71,6 +71,12 @@ class Backtest:
     median: numpy.ndarray
     quantiles: numpy.ndarray
     ahead: numpy.ndarray
+
+    def rows(self, which: slice) -> Backtest:
+        """Some of the series."""
+        return dataclasses.replace(
+            self, actual=self.actual[which], median=self.median[which], quantiles=self.quantiles[which]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,11 +36,10 @@ def seasonal_error(values: numpy.ndarray, season: int) -> numpy.ndarray:
     return np.concatenate([_mean(np.abs(block[:, season:] - block[:, :-season]), axis=1) for block in blocks])
 
 
-def quantile_loss(actual: numpy.ndarray, quantiles: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
-    """Twice the pinball loss of each quantile; shape of *quantiles*, (..., levels)."""
-    difference = actual[..., None] - quantiles
-    level = np.asarray(levels)
-    return 2.0 * np.maximum(level * difference, (level - 1.0) * difference)
+def quantile_loss(actual: numpy.ndarray, quantile: numpy.ndarray, level: float) -> numpy.ndarray:
+    """Twice the pinball loss of one quantile, in the shape of both."""
+    difference = actual - quantile
+    return np.maximum(2 * level * difference, 2 * (level - 1) * difference)
 
 
 def summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray) -> list[dict[str, t.Any]]:
@@ -48,12 +47,24 @@ def summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray)
 
     :param scale: What MASE divides by, shape (series,): the :func:`seasonal_error` of the history.
     """
+    rows = range(0, len(scale), BLOCK)
+    return [told for low in rows for told in _summary(backtest.rows(slice(low, low + BLOCK)), levels, scale[low:])]
+
+
+def _summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray) -> list[dict[str, t.Any]]:
+    """The same of a block of series."""
     actual = backtest.actual
     error = _mean(np.abs(actual - backtest.median), axis=(1, 2))
     size = _mean(np.abs(actual), axis=(1, 2))
-    loss = _mean(quantile_loss(actual, backtest.quantiles, levels), axis=(1, 2)).mean(axis=1)
-    below = np.where(np.isnan(actual)[..., None], np.nan, actual[..., None] <= backtest.quantiles)
-    coverage = _mean(below, axis=(1, 2))
+    loss = np.mean(
+        [
+            _mean(quantile_loss(actual, backtest.quantiles[..., index], level), axis=(1, 2))
+            for index, level in enumerate(levels)
+        ],
+        axis=0,
+    )
+    count = np.maximum((~np.isnan(actual)).sum(axis=(1, 2)), 1)[:, None]
+    coverage = (actual[..., None] <= backtest.quantiles).sum(axis=(1, 2)) / count
     return [
         {
             "mase": _ratio(error[row], scale[row]),
@@ -62,7 +73,7 @@ def summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray)
             "coverage": {
                 str(float(level)): float(share)
                 for level, share in zip(levels, coverage[row], strict=True)
-                if math.isfinite(share)
+                if math.isfinite(error[row])
             },
         }
         for row in range(len(actual))

@@ -41,9 +41,11 @@ table = connection.sql("select * from read_parquet({path!r})").fetchnumpy()
 values = numpy.empty((len(table), 8640), dtype=numpy.float32)
 for row, line in enumerate(table.values()):
     values[row] = line
-forecast(values, step_seconds=300, horizon=288, quantiles=(0.5, 0.9, 0.99, 0.999))
+del table, line
 import resource
-print(time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+read = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+forecast(values, step_seconds=300, horizon=288, quantiles=(0.5, 0.9, 0.99, 0.999))
+print(*read, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
       sorted({{"pandas", "scipy", "statsmodels"}} & set(sys.modules)))
 """
 
@@ -103,9 +105,10 @@ def speed(data, count, _peers):
             connection.sql("select * from series").write_parquet(path)
             script = SPEED.format(collections=str(conftest.COLLECTIONS), path=path)
             done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        cpu, memory, heavy = done.stdout.split(maxsplit=2)
+        read, before, cpu, memory, heavy = done.stdout.split(maxsplit=4)
         print(
-            f"{series:6d} series: {float(cpu):6.2f} s of CPU, {float(memory):5.2f} GiB, heavy imports {heavy.strip()}"
+            f"{series:6d} series: {float(cpu):6.2f} s of CPU, {float(memory):5.2f} GiB; of that to start and read "
+            f"{float(read):5.2f} s, {float(before):5.2f} GiB; heavy imports {heavy.strip()}"
         )
 
 
