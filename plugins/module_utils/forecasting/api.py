@@ -135,12 +135,14 @@ def _figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
     peer = answer.peer or seasonal_naive.peer(problem, answer.backtest)
     theirs = scores.summary(peer, problem.levels, scale)
     starts, length = answer.backtest.origins, problem.values.shape[1]
-    tested = {"windows": len(starts), "days": float((length - starts[0]) * problem.step_seconds / DAY)}
+    seen = (~np.isnan(answer.backtest.actual)).any(axis=2)
+    days = (length - starts[seen.argmax(axis=1)]) * problem.step_seconds / DAY
     return [
         {
             **one,
             **{f"seasonal_naive_{name}": other[name] for name in ("mase", "wql", "wape")},
-            **tested,
+            "windows": int(count),
+            "days": float(span) if count else 0.0,
         }
-        for one, other in zip(ours, theirs, strict=True)
+        for one, other, count, span in zip(ours, theirs, seen.sum(axis=1), days, strict=True)
     ]
