@@ -13,7 +13,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
-import conftest  # noqa: F401
+from conftest import link_collection
+
+sys.path.insert(0, str(link_collection()))
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
 
 DAY = 288

@@ -43,7 +43,9 @@ def test_any_other_type_is_refused_however_deep(value):
 
 
 def test_a_float64_of_numpy_becomes_a_float():
-    assert type(face.plain({"a": [np.float64(1.5)]})["a"][0]) is float
+    (value,) = face.plain({"a": [np.float64(1.5)]})["a"]
+    assert value == 1.5
+    assert not isinstance(value, np.float64)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
