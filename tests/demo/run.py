@@ -183,6 +183,7 @@ def main() -> int:
     arguments = parser.parse_args()
     say(f"This takes {EXPECTED}. It runs on this machine's loopback alone, and cleans up after itself.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it otherwise
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="lowtide-demo-", ignore_cleanup_errors=True) as directory:
