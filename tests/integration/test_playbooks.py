@@ -322,7 +322,7 @@ def test_bad_input_is_one_line_and_changes_nothing(fleet, name, case, tmp_path):
     (fatal,) = [line for line in re.sub(r"\n {8,}", " ", done.stdout).splitlines() if line.strip().startswith("msg:")][
         -1:
     ]
-    assert re.search(message, fatal), fatal
+    assert re.search(message, fatal.replace("''", "'")), fatal
     assert "Traceback" not in done.stdout
     assert fleet.vcenter.history() == []
     assert fleet.powers() == before
