@@ -294,7 +294,8 @@ def traffic(streams: dict[str, Stream], marks: list[Item], *, name: str, zone: z
         rate.plot(*thinned(stream.times, stream.sent), color=colour, linewidth=1.2, label=path)
         for kind, style in (("p50_ms", (0, (1, 1))), ("p95_ms", "-")):
             values = [math.nan if value is None else value for value in getattr(stream, kind)]
-            label = f"{path}, {'median' if kind == 'p50_ms' else '95th percentile'}"
+            # The colours are told by the first picture's legend, the kinds of line by this one's.
+            label = {"p50_ms": "median", "p95_ms": "95th percentile"}[kind] if place == 0 else None
             latency.plot(*thinned(stream.times, values), color=colour, linewidth=1.1, linestyle=style, label=label)
         for time, count in zip(stream.times, stream.failed, strict=True):
             failed[time] += count
@@ -309,10 +310,20 @@ def traffic(streams: dict[str, Stream], marks: list[Item], *, name: str, zone: z
         axes.margins(x=0.01)
         axes.set_ylim(bottom=0)
         _draw_marks(axes, marks, numbered=axes is rate)
+    _spread(latency, streams)
     drawing.legend(rate)
     drawing.legend(latency)
     drawing.time_axis(latency, zone)
     return drawing.svg(figure, name)
+
+
+def _spread(axes: matplotlib.axes.Axes, streams: dict[str, Stream]) -> None:
+    """A logarithmic axis where some paths answer many times slower than others, or the fast ones lie on the floor."""
+    known = [value for stream in streams.values() for value in stream.p50_ms if value]
+    if known and max(known) > 20 * min(known):
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=min(known) / 2)
+        axes.yaxis.set_major_formatter(mpl_ticker.FormatStrFormatter("%g"))
 
 
 def _failures(axes: matplotlib.axes.Axes, times: list[float], failed: dict[float, int]) -> None:
