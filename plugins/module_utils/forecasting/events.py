@@ -17,7 +17,6 @@ import typing as t
 
 from .. import timing
 from ..errors import InvalidOption
-from ..libraries import holidays as holiday_calendars
 from ..libraries import numpy as np
 from .calendar import zone
 from .problem import Problem
@@ -69,31 +68,6 @@ def events_of(values: t.Sequence[t.Mapping[str, t.Any]] | None, option: str = "e
                 f"{effect} is not an effect", option=f"{place}.effect", remedy="Give what the load is multiplied by"
             )
         result.append(Event(str(value.get("name") or "event"), start, end, effect, bool(value.get("maintenance"))))
-    return result
-
-
-def holidays(country: str, start: datetime.datetime, end: datetime.datetime, time_zone: str) -> list[dict[str, t.Any]]:
-    """The public holidays of a country, as events; V(DE) or, with a part of the country, V(DE-BY).
-
-    :raises InvalidOption: when the country is not known. :raises MissingLibrary: without the library holidays.
-    """
-    name, _dash, part = country.partition("-")
-    years = range(start.year, end.year + 1)
-    try:
-        days = holiday_calendars.country_holidays(name, subdiv=part or None, years=years)
-    except NotImplementedError as exc:
-        raise InvalidOption(
-            f"the holidays of {country!r} are not known",
-            option="calendar.holidays",
-            remedy="Write an ISO 3166 code, like DE or DE-BY",
-        ) from exc
-    place = zone(time_zone)
-    result = []
-    for day in sorted(days):
-        first = datetime.datetime.combine(day, datetime.time(), place)
-        last = datetime.datetime.combine(day + datetime.timedelta(days=1), datetime.time(), place)
-        if first < end and last > start:
-            result.append({"name": HOLIDAY, "start": first, "end": last})
     return result
 
 

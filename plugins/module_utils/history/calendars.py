@@ -24,6 +24,7 @@ class Event:
     :param start: UTC. :param end: UTC, not part of it.
     :param kind: C(event), C(holiday) or C(calendar), which is an ICS file's.
     :param effect: Load while it lasts as a multiple of what it would be, where the user knows; else None.
+    :param maintenance: What was measured while it lasted is left out of what is learned.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Event:
     end: datetime.datetime
     kind: str
     effect: float | None = None
+    maintenance: bool = False
 
 
 def events(
@@ -39,7 +41,8 @@ def events(
     """What a pool's calendar has in [start, end), by start.
 
     :param calendar: Checked C(calendar) of ``options.POOL``: C(time_zone), C(holidays) (a country, or a country and one
-        of its parts, as C(DE) or C(DE-BY)), C(events) (each with C(name), C(start), C(end), C(effect)) and C(files).
+        of its parts, as C(DE) or C(DE-BY)), C(events) (each with C(name), C(start), C(end), and maybe C(effect) or
+        C(maintenance)) and C(files).
     :raises InvalidOption: on a time zone, a country or an event that is wrong. :raises NotFound: when a file is missing.
     """
     zone = _zone(calendar.get("time_zone") or "UTC", f"{option}.time_zone")
@@ -73,11 +76,12 @@ def _given(item: t.Mapping[str, t.Any], zone: zoneinfo.ZoneInfo, option: str) ->
     if times[1] <= times[0]:
         raise InvalidOption("it ends before it begins", option=option, remedy="Give 'start' before 'end'")
     effect = item.get("effect")
-    if effect is not None and not (isinstance(effect, int | float) and 0 <= effect < float("inf")):
+    if effect is not None and not (isinstance(effect, int | float) and 0 < effect < float("inf")):
         raise InvalidOption(
             f"{effect!r} is no multiple of load", option=f"{option}.effect", remedy="Write 1.8 for 80 % more"
         )
-    return Event(str(item["name"]), *times, "event", None if effect is None else float(effect))
+    effect = None if effect is None else float(effect)
+    return Event(str(item["name"]), *times, "event", effect, bool(item.get("maintenance")))
 
 
 def _local(value: t.Any, zone: zoneinfo.ZoneInfo, option: str) -> datetime.datetime:

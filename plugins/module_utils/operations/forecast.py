@@ -16,8 +16,9 @@ from ..errors import InvalidOption, NotEnoughHistory
 from ..forecasting import Forecast
 from ..forecasting import forecast as carry_on
 from ..forecasting.agreement import agreeing
-from ..forecasting.events import holidays
+from ..forecasting.events import HOLIDAY
 from ..forecasting.models import MODELS
+from ..history import calendars
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
@@ -169,14 +170,25 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
     )
 
 
+def _events(series: Series, calendar: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
+    """What the pool's calendar has in the time looked back at and ahead; all holidays share what is learned of them."""
+    first = series.end - datetime.timedelta(seconds=series.step_seconds * series.values.shape[1])
+    last = series.end + datetime.timedelta(seconds=series.step_seconds * asked.horizon)
+    return [
+        {
+            "name": HOLIDAY if event.kind == "holiday" else event.name,
+            "start": event.start,
+            "end": event.end,
+            "effect": event.effect,
+            "maintenance": event.maintenance,
+        }
+        for event in calendars.events(calendar, first, last, f"pools.{series.keys[0].pool}.calendar")
+    ]
+
+
 def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
     """The items of the result, one for each row that has a sample."""
     calendar = pool["calendar"]
-    marks = list(calendar.get("events") or [])
-    if calendar.get("holidays"):
-        first = series.end - datetime.timedelta(seconds=series.step_seconds * series.values.shape[1])
-        last = series.end + datetime.timedelta(seconds=series.step_seconds * asked.horizon)
-        marks += holidays(calendar["holidays"], first, last, calendar["time_zone"])
     known = (~np.isnan(series.values)).any(axis=1)
     if not known.all():
         series = dataclasses.replace(
@@ -192,7 +204,7 @@ def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dic
         end=series.end,
         model=asked.model,
         time_zone=calendar["time_zone"],
-        events=marks,
+        events=_events(series, calendar, asked),
         seed=asked.seed,
     )
     if len(series.keys) > 1 and series.keys[0].server is None:

@@ -88,6 +88,45 @@ def test_forecasts_in_a_file(store, tmp_path):
     assert rows[0] == ("web", None, "requests", datetime.datetime(2026, 1, 31, 0, 5), 0.5, first["quantiles"]["0.5"][0])
 
 
+SALE = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//Lowtide//EN
+BEGIN:VEVENT
+UID:1
+DTSTAMP:20260101T000000Z
+SUMMARY:Sale
+DTSTART:20260123T000000Z
+DTEND:20260123T020000Z
+RRULE:FREQ=DAILY;INTERVAL=4
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+def test_the_events_of_an_ics_file_are_heeded(tmp_path):
+    """What a sale did on the days it was, it is expected to do on the next one; a day without one stays as it was."""
+    spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
+    load = np.random.default_rng(0).normal(100, 3, 10 * 288)
+    for day in (2, 6):  # 2026-01-23 and 2026-01-27; the next is 2026-01-31
+        load[day * 288 : day * 288 + 24] *= 3
+    with history.open(spec, read_only=False) as store:
+        store.write(Series((SeriesKey("web", "web1", "requests"),), load[None], NOW, 300))
+    file = tmp_path / "sales.ics"
+    file.write_text(SALE.replace("\n", "\r\n"))
+    pool = {**POOLS["web"], "servers": ["web1"]}
+    (blind,) = ask(spec, pools={"web": pool}, horizon="4h")["forecasts"]
+    (aware,) = ask(spec, pools={"web": {**pool, "calendar": {"files": [str(file)]}}}, horizon="4h")["forecasts"]
+    assert np.median(blind["quantiles"]["0.5"][2:22]) < 130
+    assert np.median(aware["quantiles"]["0.5"][2:22]) > 200
+    assert np.median(aware["quantiles"]["0.5"][28:]) < 130
+
+
+def test_holidays_of_an_unknown_country_are_named(store):
+    pools = {"web": {**POOLS["web"], "calendar": {"holidays": "XX"}}}
+    with pytest.raises(InvalidOption, match=r"pools\.web\.calendar\.holidays: the holidays of 'XX' are not known"):
+        ask(store, pools=pools)
+
+
 def test_a_pool_without_samples_is_named(store):
     other = {"api": {"servers": ["api1"], "load": {"metric": "requests", "server_capacity": 1}}}
     with pytest.raises(NotEnoughHistory, match="api"):
