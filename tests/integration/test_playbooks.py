@@ -15,13 +15,13 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
+from certificates import Authority
+from fleet import Fleet, real_demand
+from processes import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "simulators"))
-
-from certificates import Authority  # noqa: E402
-from fleet import Fleet, real_demand  # noqa: E402
-from processes import free_port  # noqa: E402
 
 SERVERS = ["web1", "web2", "web3", "web4", "web5", "api1", "api2", "api3"]
 STANDBYS = ["web-s1", "web-s2", "web-s3", "api-s1", "api-s2", "api-s3"]
@@ -116,6 +116,48 @@ def test_a_rolling_update_under_load_loses_no_request(tmp_path, past):
         # Of the shares each server has of its pool's load, the smallest come first.
         assert plan["hosts"] == ["web3", "web5", "web2", "web4", "web1", "api3", "api2", "api1"]
         assert max(plan["serial"]) < 5
+
+
+BROKEN = """
+- name: Fail on one server
+  ansible.builtin.fail:
+    msg: the release does not start here
+  when: inventory_hostname == 'web5'
+- name: Install it on the others
+  ansible.builtin.copy:
+    content: "2.0"
+    dest: "{{ inventory_dir }}/{{ inventory_hostname }}.installed"
+    mode: "0644"
+"""
+
+
+def test_a_server_that_fails_stays_out_and_the_rest_of_the_fleet_serves(tmp_path, past):
+    """Its batch's other servers come back, no further batch goes, and the standbys stay awake in its place."""
+    with Fleet(tmp_path / "fleet", past, boot_seconds=1.0) as fleet:
+        (fleet.directory / "broken.yml").write_text(BROKEN)
+        fleet.start_load(120)
+        done = playbook(
+            fleet, ROOT / "playbooks" / "rolling_update.yml",
+            lowtide_update_tasks=str(fleet.directory / "broken.yml"),
+            lowtide_update_plan_file=str(fleet.directory / "plan.json"),
+        )  # fmt: skip
+        reports = fleet.stop_load()
+        plan = json.loads((fleet.directory / "plan.json").read_text())["plan"]
+        assert done.returncode != 0
+        assert "web5 failed or can't be reached, and at most 0 may" in done.stdout, done.stdout
+        (first,) = [batch["hosts"] for batch in plan["batches"] if "web5" in batch["hosts"]]
+        assert sorted(path.stem for path in fleet.directory.glob("*.installed")) == sorted({*first} - {"web5"})
+        assert {name: fleet.powers()[name] for name in plan["standbys"]["activate"]} == dict.fromkeys(
+            plan["standbys"]["activate"], "on"
+        )
+        spec = {"socket": [fleet.haproxy.tcp_socket], "backend": "web"}
+        members = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)[
+            "members"
+        ]
+        out = [name for name, member in members.items() if member["state"] != "ready" and name in SERVERS]
+        assert out == ["web5"]
+        assert all(members[name]["weight"] == 100 for name in first if name != "web5")
+        assert [report["failed"] for report in reports.values()] == [0, 0]
 
 
 def test_check_mode_acts_on_nothing(fleet):

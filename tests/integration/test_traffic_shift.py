@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import time
 import urllib.request
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
+from ansible_collections.lowtide.fleet.plugins.module_utils.history import instant
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.traffic_shift import traffic_shift
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lab import HAProxy, LoadGenerator, make_servers, members_of, play, run_playbook, running
+from processes import free_port
+from prometheus import Metric, Prometheus
 
 SHIFT = {
     "backend": "web", "donors": ["web1", "web2"], "receivers": ["web3", "web4"], "steps": ["10%", "50%", "100%"],
@@ -90,6 +95,56 @@ def test_without_traffic_it_holds_and_then_goes_back(proxy):
     result = shift(proxy, gates=[{"metric": "error_rate", "below": 0.01}], patience="1.5s", baseline="0s")
     assert result["rolled_back"] and "0 of 20 requests seen" in result["words"][-1]
     assert weights(proxy) == before
+
+
+@pytest.fixture
+def prometheus(tmp_path):
+    now = int(time.time())
+    stamps = range(now - 120, now + 1, 15)
+    series = [
+        ({"pool": "web"}, [(stamp, 120.0) for stamp in stamps]),
+        ({"pool": "api"}, [(stamp, 900.0) for stamp in stamps]),
+    ]
+    with Prometheus(tmp_path / "prometheus", [Metric("latency_p95_ms", series)]) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("pool", "undone"), [("web", False), ("api", True)])
+def test_a_query_is_a_gate(proxy, prometheus, tmp_path, pool, undone):
+    gate = {"metric": "p95", "query": f"latency_p95_ms{{pool='{pool}'}}", "below": 300}
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        result = shift(proxy, gates=[gate], prometheus={"url": prometheus.url}, patience="30s", baseline="0s")
+    assert result["rolled_back"] is undone, result["words"]
+    if undone:
+        assert "p95" in result["words"][-1]
+
+
+def test_a_query_that_nobody_answers_holds_and_then_goes_back(proxy, tmp_path):
+    before = weights(proxy)
+    gate = {"metric": "p95", "query": "latency_p95_ms", "below": 300}
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        result = shift(
+            proxy, gates=[gate], prometheus={"url": f"http://127.0.0.1:{free_port()}"}, patience="2s", baseline="0s"
+        )
+    assert result["rolled_back"] and "p95" in result["words"][-1], result["words"]
+    assert weights(proxy) == before
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("latency_p95_ms", "gives 2 series.*Aggregate to one"), ("rate(", "does not understand 'rate\\('.*Try the query")],
+)
+def test_a_query_without_one_answer_is_refused(prometheus, query, message):
+    with pytest.raises(InvalidOption, match=rf"gates\.query: .*{message}"):
+        instant.number({"url": prometheus.url}, query)
+
+
+def test_what_a_query_may_answer(prometheus):
+    server = {"url": prometheus.url}
+    assert instant.number(server, "sum(latency_p95_ms)") == 1020
+    assert instant.number(server, "scalar(latency_p95_ms{pool='web'})") == 120
+    assert instant.number(server, "absent_metric") is None
+    assert instant.number(server, "0 / (latency_p95_ms{pool='web'} * 0)") is None
 
 
 def test_receivers_without_room_for_the_demand_ahead_get_nothing(proxy):

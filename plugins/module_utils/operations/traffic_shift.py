@@ -12,10 +12,11 @@ import time
 import typing as t
 
 from .. import timing
-from ..actuators import balancer, prometheus
+from ..actuators import balancer
 from ..actuators.balancer import Instance, Status, Wanted
 from ..actuators.providers import open_instances
-from ..errors import InvalidOption, NotFound
+from ..errors import ConnectionFailed, InvalidOption, NotFound
+from ..history import instant
 from ..planning import traffic
 from ..planning.traffic import Evidence, Gate, Watch
 from . import balancer_pool as pool
@@ -324,8 +325,15 @@ class Meter:
         self.values = {"error_rate": rate, "latency_ms": self._latency(now), "queue": self._queue(now)}
         for gate in self.shift.params["gates"]:
             if gate["query"]:
-                self.values[gate["metric"]] = prometheus.value(self.shift.params["prometheus"], gate["query"])
+                self.values[gate["metric"]] = self._asked(gate["query"])
         return Reading(requests, errors, self.values)
+
+    def _asked(self, query: str) -> float | None:
+        """What Prometheus says; while it can't be reached the figure is missing, which holds the step."""
+        try:
+            return instant.number(self.shift.params["prometheus"] or {}, query)
+        except ConnectionFailed:
+            return None
 
     def _pairs(self, then: list[dict[str, Status]], now: list[dict[str, Status]]) -> list[tuple[Status, Status]]:
         return [
