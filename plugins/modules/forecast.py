@@ -17,55 +17,12 @@ description:
   - A series that is short, constant, gappy or absurd gets a wide answer and a warning, and doesn't disturb the others.
     A pool without a single sample is an error that names it.
 options:
-  horizon:
-    description: How far to look ahead.
-    type: str
-    default: 24h
-  step:
-    description: The spacing of the forecast, and of the samples it reads.
-    type: str
-    default: 5m
-  quantiles:
-    description:
-      - The quantiles wanted, between 0 and 1. The median, V(0.5), is always among them.
-    type: list
-    elements: float
-    default: [0.5, 0.9, 0.99]
-  model:
-    description:
-      - V(fleet) regresses each quantile on what resembles the step ahead, for all series at once.
-      - V(auto) is V(fleet), except for series for which repeating the day before was better in the backtest.
-      - V(seasonal_naive) repeats the day or the week before.
-      - V(arima) is an ARIMA with Fourier terms for the day, V(ets) exponential smoothing around a season found by STL.
-        They need statsmodels, and seconds for each series.
-      - V(gbm) is one gradient-boosted quantile model for all series. It needs scikit-learn.
-      - V(lstm) is one recurrent network for all series. It needs PyTorch.
-    type: str
-    choices: [arima, auto, ets, fleet, gbm, lstm, seasonal_naive]
-    default: auto
-  per_server:
-    description: Whether to forecast each server too.
-    type: bool
-    default: false
-  history_window:
-    description: How far to look back.
-    type: str
-    default: 30d
-  seed:
-    description: Of everything random. The same question with the same seed and O(now) has the same answer.
-    type: int
-    default: 0
   compare:
     description:
       - Whether to put the samples that came beside the forecast, in RV(forecasts[].actual) and RV(forecasts[].error).
       - Needs O(now) in the past, to make the forecast as it was made then. An error where nothing came yet.
     type: bool
     default: false
-  output:
-    description:
-      - A Parquet file to write all forecasts to, with the columns C(pool), C(server), C(metric), C(time), C(quantile) and
-        C(value). Its folder must exist. Needs duckdb.
-    type: path
 requirements:
   - numpy >= 1.26
   - duckdb >= 1.1 (with O(history.type=duckdb))
@@ -73,6 +30,7 @@ requirements:
   - scikit-learn >= 1.4 (with O(model=gbm))
   - torch >= 2.2 (with O(model=lstm))
 extends_documentation_fragment:
+  - lowtide.fleet.forecast
   - lowtide.fleet.pools
   - lowtide.fleet.attributes
 attributes:
