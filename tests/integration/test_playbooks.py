@@ -160,10 +160,22 @@ def test_a_server_that_fails_stays_out_and_the_rest_of_the_fleet_serves(tmp_path
         assert [report["failed"] for report in reports.values()] == [0, 0]
 
 
-def test_check_mode_acts_on_nothing(fleet):
+def test_a_low_tide_too_far_ahead_is_not_waited_for(fleet):
     fleet.vcenter.forget()
     done = playbook(
-        fleet, ROOT / "playbooks" / "rolling_update.yml", "--check",
+        fleet, ROOT / "playbooks" / "rolling_update.yml", "-e", '{"lowtide_max_wait": -3600}',
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Start this again then, set lowtide_max_wait" in " ".join(done.stdout.split()), done.stdout
+    assert fleet.vcenter.history() == []
+
+
+def test_check_mode_acts_on_nothing(fleet):
+    """However far ahead the low tide is."""
+    fleet.vcenter.forget()
+    done = playbook(
+        fleet, ROOT / "playbooks" / "rolling_update.yml", "--check", "-e", '{"lowtide_max_wait": -3600}',
         lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
