@@ -58,15 +58,7 @@ class DemandForecast:
             # Quantiles that cross are rearranged: Chernozhukov, Fernández-Val, Galichon, "Quantile and Probability
             # Curves Without Crossing", Econometrica 78 (2010).
             quantiles = np.sort(np.array([values for _level, values in pairs], dtype=float).T, axis=-1)
-            clustering = (item.get("backtest") or {}).get("clustering")
-            forecast = cls(
-                item["pool"],
-                levels,
-                quantiles,
-                timing.moment(item["start"]),
-                int(item["step_seconds"]),
-                1.0 if clustering is None else float(clustering),
-            )
+            forecast = cls(item["pool"], levels, quantiles, timing.moment(item["start"]), int(item["step_seconds"]))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise InvalidOption(
                 f"this is not a forecast ({exc!r})", option=option, remedy="Give what the module forecast returned"
@@ -78,7 +70,6 @@ class DemandForecast:
             or not ((levels > 0) & (levels < 1)).all()
             or not (np.diff(levels) > 0).all()
             or forecast.step_seconds < 1
-            or not 0 < forecast.clustering <= 1
         ):
             raise InvalidOption(
                 f"the forecast of pool {forecast.pool!r} is empty, not finite, or has levels or a step that can't be",

@@ -26,8 +26,8 @@ EQUAL = 0.03
 # Groups that take turns are harder to follow and spread a bad update: they must save this share.
 TURNS = 0.01
 
-# Values that a table of all groups' states may hold, and its updates.
-_CELLS, _UPDATES = 1_000_000, 20_000
+# Values that a table of all groups' states may hold, its updates, and the values they touch.
+_CELLS, _UPDATES, _TOUCHED = 8_000_000, 20_000, 150_000_000
 
 # Prices of time that are tried, as multiples of the lowest.
 _PRICES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -136,7 +136,8 @@ def _shortened(moments: numpy.ndarray, way: t.Any, first: t.Any, solution: Solut
 def _few(leg: Leg, moments: int) -> bool:
     sizes = [piece.size for piece in leg.pieces]
     cells = math.prod(size + 1 for size in sizes) * moments if len(sizes) <= 16 else _CELLS + 1
-    return len(sizes) == 1 or (cells <= _CELLS and sum(sizes) * moments <= _UPDATES)
+    updates = sum(sizes)
+    return len(sizes) == 1 or (cells <= _CELLS and updates * moments <= _UPDATES and cells * updates <= _TOUCHED)
 
 
 def _split(moments: numpy.ndarray, legs: t.Sequence[Leg]) -> list[list[Leg]]:
