@@ -54,6 +54,21 @@ VSPHERE: ArgumentSpec = dict(
     ca_path=dict(type="path"),
 )
 
+# How servers are found among virtual machines.
+FIND: ArgumentSpec = dict(
+    names=dict(type="dict", default={}),
+    folder=dict(type="str"),
+    attribute=dict(type="str"),
+    attributes=dict(type="dict", default={}),
+    tag=dict(type="str"),
+)
+
+# Where to read which host a server runs on.
+PLACEMENT: ArgumentSpec = dict(
+    connection=dict(type="dict", options=VSPHERE, apply_defaults=True),
+    find=dict(type="dict", options=FIND, apply_defaults=True),
+)
+
 # Where series are collected from.
 SOURCE: ArgumentSpec = dict(
     type=dict(type="str", choices=["prometheus", "files", "vsphere", "haproxy", "inline"], required=True),

@@ -13,5 +13,6 @@ from __future__ import annotations
 
 from .plan import plan
 from .remedies import NoWindow
+from .room import max_unavailable
 
-__all__ = ["NoWindow", "plan"]
+__all__ = ["NoWindow", "max_unavailable", "plan"]

@@ -32,6 +32,7 @@ def described(case: Case, found: Attempt, *, ordered_by_load: bool, runs: dict[s
         "hosts": [host for batch in batches for host in batch["hosts"]],
         "serial": [len(batch["hosts"]) for batch in batches],
         "batches": batches,
+        "batch_of": {host: batch["number"] for batch in batches for host in batch["hosts"]},
         "standbys": {
             "activate": [item["server"] for item in standbys],
             "by": min((item["wake"] for item in standbys), default=timing.iso(start)),
