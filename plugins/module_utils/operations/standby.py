@@ -21,17 +21,7 @@ from ..errors import InvalidOption
 SPEC: options.ArgumentSpec = dict(
     provider=dict(type="str", choices=["vsphere", "command", "wake_on_lan"], default="vsphere"),
     connection=dict(type="dict", options=options.VSPHERE, apply_defaults=True),
-    find=dict(
-        type="dict",
-        apply_defaults=True,
-        options=dict(
-            names=dict(type="dict", default={}),
-            folder=dict(type="str"),
-            attribute=dict(type="str"),
-            attributes=dict(type="dict", default={}),
-            tag=dict(type="str"),
-        ),
-    ),
+    find=dict(type="dict", apply_defaults=True, options=options.FIND),
     commands=dict(
         type="dict",
         apply_defaults=True,
