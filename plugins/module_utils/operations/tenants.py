@@ -41,9 +41,8 @@ def chosen(params: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
                 option="tenant",
                 remedy=f"Tenants with pools are {', '.join(sorted(set(owners.values()))) or 'none'}",
             )
-    pools = options.pools(params["pools"], names)
     _require_apart(params["pools"], owners, limits)
-    return pools
+    return options.pools(params["pools"], names)
 
 
 def checked(values: t.Any) -> dict[str, dict[str, t.Any]]:
