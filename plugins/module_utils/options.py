@@ -43,6 +43,26 @@ HISTORY: ArgumentSpec = dict(
     **_PROMETHEUS,
 )
 
+# Where runs keep their leases and records, when it is not the history.
+STATE: ArgumentSpec = dict(
+    state=dict(
+        type="dict",
+        options=dict(
+            type=dict(type="str", choices=["duckdb", "postgresql"], default="duckdb"),
+            path=dict(type="path"),
+            retention=dict(type="str", default="90d"),
+            url=dict(type="str"),
+            username=dict(type="str"),
+            password=dict(type="str", no_log=True),
+            validate_certs=dict(type="bool", default=True),
+            ca_path=dict(type="path"),
+            client_cert=dict(type="path"),
+            client_key=dict(type="path", no_log=False),
+            timeout=dict(type="str", default="30s"),
+        ),
+    ),
+)
+
 # How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
 VSPHERE: ArgumentSpec = dict(
     hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
