@@ -15,7 +15,7 @@ import typing as t
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import timing
+from . import power_options, timing
 from .errors import InvalidOption
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
@@ -44,6 +44,26 @@ HISTORY: ArgumentSpec = dict(
     **_PROMETHEUS,
 )
 
+# Where runs keep their leases and records, when it is not the history.
+STATE: ArgumentSpec = dict(
+    state=dict(
+        type="dict",
+        options=dict(
+            type=dict(type="str", choices=["duckdb", "postgresql"], default="duckdb"),
+            path=dict(type="path"),
+            retention=dict(type="str", default="90d"),
+            url=dict(type="str"),
+            username=dict(type="str"),
+            password=dict(type="str", no_log=True),
+            validate_certs=dict(type="bool", default=True),
+            ca_path=dict(type="path"),
+            client_cert=dict(type="path"),
+            client_key=dict(type="path", no_log=False),
+            timeout=dict(type="str", default="30s"),
+        ),
+    ),
+)
+
 # How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
 VSPHERE: ArgumentSpec = dict(
     hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
@@ -54,19 +74,10 @@ VSPHERE: ArgumentSpec = dict(
     ca_path=dict(type="path"),
 )
 
-# How servers are found among virtual machines.
-FIND: ArgumentSpec = dict(
-    names=dict(type="dict", default={}),
-    folder=dict(type="str"),
-    attribute=dict(type="str"),
-    attributes=dict(type="dict", default={}),
-    tag=dict(type="str"),
-)
-
 # Where to read which host a server runs on.
 PLACEMENT: ArgumentSpec = dict(
     connection=dict(type="dict", options=VSPHERE, apply_defaults=True),
-    find=dict(type="dict", options=FIND, apply_defaults=True),
+    find=dict(type="dict", options=power_options.FIND, apply_defaults=True),
 )
 
 # Where series are collected from.
@@ -131,12 +142,12 @@ POOL: ArgumentSpec = dict(
     standby=dict(
         type="dict",
         options=dict(
-            provider=dict(type="str", choices=["vsphere"], default="vsphere"),
+            **power_options.POWER,
+            connection=dict(type="str"),
             servers=dict(type="list", elements="str", required=True),
             cost_per_hour=dict(type="float", default=1.0),
             idle_cost_per_hour=dict(type="float", default=0.0),
             lead_time=dict(type="str", default="5m"),
-            idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
         ),
     ),
     balancer=dict(
@@ -191,11 +202,21 @@ POOL: ArgumentSpec = dict(
     ),
 )
 
+# What one tenant may have: its own standbys, so many awake at a time, so much a day.
+TENANT: ArgumentSpec = dict(
+    standbys=dict(type="list", elements="str"),
+    max_standbys=dict(type="int"),
+    budget_per_day=dict(type="float"),
+    time_zone=dict(type="str", default="UTC"),
+)
+
 # What every face that looks at pools takes.
 COMMON: ArgumentSpec = dict(
     history=dict(type="dict", required=True, options=HISTORY),
     pools=dict(type="dict", required=True),
     pool=dict(type="list", elements="str", default=[]),
+    tenant=dict(type="str"),
+    tenants=dict(type="dict", default={}),
     now=dict(type="str"),
 )
 

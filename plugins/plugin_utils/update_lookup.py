@@ -16,9 +16,11 @@ from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
-from ansible_collections.lowtide.fleet.plugins.module_utils.operations import update_plan
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import tenants, update_plan
 
 VARIABLES = {"history": "lowtide_history", "pools": "lowtide_pools"}
+# What need not be set.
+LIMITS = {"tenant": "lowtide_tenant", "tenants": "lowtide_tenants"}
 
 display = Display()
 
@@ -70,7 +72,7 @@ def servers(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.A
         # ansible-lint checks the syntax without an inventory to name the servers, and nobody sees them.
         return ["localhost"]
     given = _completed(lookup, given, variables)
-    pools = options.pools(given["pools"], list(terms))
+    pools = tenants.chosen({**given, "pool": list(terms)})
     return [server for pool in pools.values() for server in pool["servers"]]
 
 
@@ -138,20 +140,22 @@ def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str,
 
     A play's C(hosts) and C(serial) see the play's own variables and extra variables, but none of the inventory's.
     """
-    unset = [name for name in VARIABLES if given.get(name) is None]
-    if not unset:
+    unset = [name for name in (*VARIABLES, *LIMITS) if given.get(name) is None]
+    if not set(unset) & set(VARIABLES):
         return given
     inventory = _inventory_variables(lookup, variables)
     for name in unset:
-        if VARIABLES[name] not in inventory:
+        if name in LIMITS and LIMITS[name] not in inventory:
+            continue
+        if name in VARIABLES and VARIABLES[name] not in inventory:
             raise InvalidOption(
                 f"it is not given, and no variable {VARIABLES[name]} is set",
                 option=name,
                 remedy=f"Set {VARIABLES[name]} in the inventory's group_vars/all, as a variable of the play, or with -e",
             )
         templar = lookup._templar.copy_with_new_env(available_variables=inventory)
-        given[name] = templar.template(inventory[VARIABLES[name]])
-    return given
+        given[name] = templar.template(inventory[{**VARIABLES, **LIMITS}[name]])
+    return {name: value for name, value in given.items() if name not in LIMITS or value is not None}
 
 
 def _inventory_variables(lookup: LookupBase, variables: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -16,7 +16,7 @@ from ..libraries import numpy as np
 from ..planning.demand import clustering, server_loads
 from ..planning.distribution import DemandForecast
 from ..series import Series
-from . import forecast
+from . import forecast, tenants
 
 # Levels that every plan reads its tails from, besides those its pools ask for.
 LEVELS = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
@@ -61,7 +61,7 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
     :param levels: The level of demand that a pool is planned by.
     :raises LowtideError: naming the option, when a pool has no history or an option is wrong.
     """
-    pools = options.pools(params["pools"], params["pool"])
+    pools = tenants.chosen(params)
     wanted = sorted({*LEVELS, *(levels(pool) for pool in pools.values())})
     asked = forecast.asked_for({**params, "quantiles": wanted, "per_server": True})
     given = {item["pool"]: item for item in params["forecasts"] or [] if item.get("server") is None}
