@@ -19,6 +19,7 @@ description:
   - An order whose answer was lost is repeated only after a look shows that it was not carried out. Lost connections,
     expired sessions and a vCenter that is away for a while are survived, within O(timeout).
   - Without a server to activate or release it only looks.
+  - When standbys of O(pools) were woken and went to sleep is noted in O(state), which a tenant's budget is counted from.
 seealso:
   - module: lowtide.fleet.scaling_plan
   - module: lowtide.fleet.update_plan
@@ -151,6 +152,10 @@ options:
     description: What each tenant may have; see O(lowtide.fleet.scaling_plan#module:tenants).
     type: dict
     default: {}
+  state:
+    description:
+      - Where it is noted when standbys of O(pools) were woken and went to sleep, which budgets are counted from.
+      - Nothing is noted when unset, which a tenant with a budget does not let pass.
   part:
     description: Which part of what is asked for is done now.
     type: str
@@ -233,6 +238,7 @@ requirements:
   - pyvmomi >= 8.0 (with O(provider=vsphere))
 extends_documentation_fragment:
   - lowtide.fleet.vsphere
+  - lowtide.fleet.state
   - lowtide.fleet.attributes
 attributes:
   check_mode:
