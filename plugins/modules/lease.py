@@ -107,7 +107,7 @@ held:
   type: list
   elements: str
   returned: success
-skipped:
+left:
   description: The pools that another run holds.
   type: list
   elements: dict

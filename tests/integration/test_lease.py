@@ -57,7 +57,7 @@ def test_one_holder_at_a_time_all_or_nothing_or_what_is_left(state, pools):
     with pytest.raises(LeaseHeld, match=message):
         call(state, pools)
     second = call(state, pools, others="skip")
-    assert (second["held"], [item["pool"] for item in second["skipped"]]) == (["api"], ["web"])
+    assert (second["held"], [item["pool"] for item in second["left"]]) == (["api"], ["web"])
     assert f"web: left alone, {first['holder']} holds it to update web since {NOW}" in second["words"][1]
     # The standby that the other run's pool has too is left to it.
     assert second["pools"]["api"]["standby"]["servers"] == ["api-s"]
@@ -88,7 +88,7 @@ def test_check_mode_tells_and_holds_nothing(state, pools):
         call(state, pools, check_mode=True)
     assert call(state, pools, check_mode=True, others="skip")["held"] == ["web"]
     looked = call(state, pools, action="look")
-    assert (looked["changed"], looked["held"], looked["skipped"][0]["holder"]) == (False, ["web"], first["holder"])
+    assert (looked["changed"], looked["held"], looked["left"][0]["holder"]) == (False, ["web"], first["holder"])
     call(state, pools, check_mode=True, action="release", holder=first["holder"])
     assert call(state, pools, action="look")["held"] == ["web"]
 

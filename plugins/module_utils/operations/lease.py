@@ -35,7 +35,7 @@ NAME = "pool:{}"
 def lease(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """Hold pools for a run, hold them longer, give them back, or look who holds them.
 
-    :returns: C(holder), C(held), C(skipped), C(pools), C(words).
+    :returns: C(holder), C(held), C(left), C(pools), C(words).
     :raises LeaseHeld: when another run holds a pool, and O(others=fail). :raises Locked: when a lease to renew is lost.
     """
     action = params["action"]
@@ -95,7 +95,7 @@ class _Keeper:
         if not self.pretend:
             self._give_back(names)
         words = [f"{name}: free again" for name in names]
-        return {"changed": bool(names), "holder": self.holder, "held": [], "skipped": [], "pools": {}, "words": words}
+        return {"changed": bool(names), "holder": self.holder, "held": [], "left": [], "pools": {}, "words": words}
 
     def _take(self, name: str) -> None:
         """Hold one pool, or, when only pretending, see whether that would go.
@@ -145,7 +145,7 @@ class _Keeper:
             "changed": changed,
             "holder": self.holder,
             "held": held,
-            "skipped": [
+            "left": [
                 {
                     "pool": name,
                     "holder": item.holder,
