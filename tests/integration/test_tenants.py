@@ -231,5 +231,5 @@ def test_standbys_are_sized_from_the_past(site):
     assert one["awake_cost_per_day"] == pytest.approx(5.0, abs=0.01)
     assert one["overload_cost_per_day"] == pytest.approx(2 * 1.8 * 20 / web["days"], abs=0.01)
     assert one["late_overload_minutes_per_day"] > one["overload_minutes_per_day"]
-    assert f"1 standbys are the cheapest over {web['days']} days (3 now)" in said
+    assert f"1 standby is the cheapest over {web['days']} days (3 now)" in said
     assert "the 3 of now: +" in said
