@@ -91,8 +91,13 @@ options:
         O(lowtide.fleet.standby#module:connections)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
-        name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update)
-        (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
+        name when it is not given, or C(maintenance=true) to leave their samples out, or C(blackout=true) to let no server be
+        out for an update; C(files) of type ICS, in which the category BLACKOUT means the same; C(blackouts), which of
+        V(events), V(files) and V(holidays) are all blackouts) and C(update) (C(duration), C(risk), C(max_unavailable), C(first),
+        C(last), C(failure_domains), C(blackouts), C(windows)).
+      - C(update.blackouts) are times in which no server may be out, and C(update.windows), where there are any, the only ones in
+        which servers may be. Each has C(start) and C(end), or for each week C(days) (V(mon) to V(sun), all when not given),
+        C(from) and C(to) (the whole day when not given), in the calendar's time zone.
     type: dict
     required: true
   pool:

@@ -9,6 +9,7 @@ Each specification here has a documentation fragment of the same name in ``plugi
 
 from __future__ import annotations
 
+import collections
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
@@ -73,6 +74,12 @@ VSPHERE: ArgumentSpec = dict(
     ca_path=dict(type="path"),
 )
 
+# Where to read which host a server runs on.
+PLACEMENT: ArgumentSpec = dict(
+    connection=dict(type="dict", options=VSPHERE, apply_defaults=True),
+    find=dict(type="dict", options=power_options.FIND, apply_defaults=True),
+)
+
 # Where series are collected from.
 SOURCE: ArgumentSpec = dict(
     type=dict(type="str", choices=["prometheus", "files", "vsphere", "haproxy", "inline"], required=True),
@@ -88,6 +95,15 @@ SOURCE: ArgumentSpec = dict(
     find=dict(type="dict", default={}),
     **_PROMETHEUS,
 )
+
+# Times in which something may or may not be: one time, or one of each week, in the pool's time zone.
+_TIMES: ArgumentSpec = {
+    "start": dict(type="str"),
+    "end": dict(type="str"),
+    "days": dict(type="list", elements="str"),
+    "from": dict(type="str"),
+    "to": dict(type="str"),
+}
 
 # One pool: servers that share one demand.
 POOL: ArgumentSpec = dict(
@@ -163,9 +179,11 @@ POOL: ArgumentSpec = dict(
                     end=dict(type="str", required=True),
                     effect=dict(type="float"),
                     maintenance=dict(type="bool", default=False),
+                    blackout=dict(type="bool", default=False),
                 ),
             ),
             files=dict(type="list", elements="path", default=[]),
+            blackouts=dict(type="list", elements="str", choices=["events", "files", "holidays"], default=[]),
         ),
     ),
     update=dict(
@@ -178,6 +196,8 @@ POOL: ArgumentSpec = dict(
             first=dict(type="list", elements="str", default=[]),
             last=dict(type="list", elements="str", default=[]),
             failure_domains=dict(type="dict", default={}),
+            blackouts=dict(type="list", elements="dict", default=[], options=_TIMES),
+            windows=dict(type="list", elements="dict", default=[], options=_TIMES),
         ),
     ),
 )
@@ -386,7 +406,7 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
         ("update.first", first),
         ("update.last", [*first, *last]),
     ):
-        twice = next((server for server in servers if servers.count(server) > 1), None)
+        twice = next((server for server, count in collections.Counter(servers).items() if count > 1), None)
         if twice is not None:
             raise InvalidOption(f"{twice!r} is named twice", option=f"{option}.{place}", remedy="Name each server once")
     both = sorted(set(pool["servers"]) & set(standbys))

@@ -27,8 +27,9 @@ display = Display()
 # Both lookups of a play answer from one plan: made once for each question in a run of ansible-playbook.
 _PLANS: dict[str, dict[str, t.Any]] = {}
 
-# The orders that update_hosts gave out in this run. A play whose hosts it gave shows all hosts of the inventory until its
-# first batch starts, so that they can't be checked then.
+# The orders that update_hosts gave out in this run and whose batch sizes nobody has asked for yet. A play whose hosts it gave
+# shows all hosts of the inventory until its first batch starts, so that they can't be checked then. Ansible asks for hosts
+# and then serial of one play after another: once a play has its sizes, the next must have its hosts from there again.
 _GIVEN: list[list[str]] = []
 
 
@@ -98,7 +99,9 @@ def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
     """
     playing = list(variables.get("ansible_play_hosts_all", plan["hosts"]))
     expected = [host for host in plan["hosts"] if host in set(playing)]
-    if plan["hosts"] not in _GIVEN and playing != expected:
+    given = plan["hosts"] in _GIVEN
+    _GIVEN.clear()
+    if not given and playing != expected:
         strangers = [host for host in playing if host not in plan["hosts"]]
         problem = f"the plan does not know {', '.join(strangers)}" if strangers else "the play has its own order"
         raise InvalidOption(
@@ -114,6 +117,22 @@ def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
             remedy="Look at --limit, and take hosts: from the lookup lowtide.fleet.update_hosts",
         )
     return [count for count in counts if count]
+
+
+def batch_numbers(plan: dict[str, t.Any], names: t.Sequence[str]) -> list[int]:
+    """The number of the batch that each host is in, from 1.
+
+    :raises InvalidOption: on a host that the plan does not know.
+    """
+    known = {host: batch["number"] for batch in plan["batches"] for host in batch["hosts"]}
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise InvalidOption(
+            f"the plan does not know {', '.join(strangers)}",
+            option="_terms",
+            remedy="Ask for servers of the pools that it updates, or plan anew",
+        )
+    return [known[name] for name in names]
 
 
 def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:

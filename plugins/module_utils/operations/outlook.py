@@ -13,7 +13,7 @@ import typing as t
 from .. import options, timing
 from ..errors import InvalidOption
 from ..libraries import numpy as np
-from ..planning.demand import server_loads
+from ..planning.demand import clustering, server_loads
 from ..planning.distribution import DemandForecast
 from ..series import Series
 from . import forecast, tenants
@@ -78,7 +78,7 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
         total = series.select(servers=(None,))
         (item,) = [given[name]] if given else forecast.for_series(total, pool, asked)
         result.items.append(item)
-        result.forecasts[name] = DemandForecast.from_item(item)
+        result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
         result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
         result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400)
         newest = _newest(total)
