@@ -35,6 +35,7 @@ DAY = 288
 BOOT = HOLD = 3
 TARGETS = (0.003, 0.01, 0.02)
 HEADROOMS = np.arange(0, 4, 0.02)
+ROOMS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)  # headrooms of the policies that it may fall back to
 RATIOS = np.array([1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130, 200, 300, 450, 700, 1000, 1600, 2500, 4000]) * 2.0
 
 
@@ -107,7 +108,13 @@ def measure(values: np.ndarray, servers: float) -> list[tuple[float, ...]]:
     (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first)
     peer = curve([policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS], demand, first)
     naive = curve([policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in HEADROOMS], demand, first)
-    ours = curve([policies.cheapest(replayed, 0, ratio, 1.0, demand) for ratio in RATIOS], demand, first)
+    peers = [policies.reactive(demand, 1 / (1 + room)) for room in ROOMS]
+    peers += [policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in ROOMS]
+    rows = []
+    for ratio in RATIOS:
+        candidates = np.stack([policies.cheapest(replayed, 0, ratio, 1.0, demand), *peers])
+        rows.append(policies.proven(candidates, demand, replayed, ratio=ratio, boot=BOOT, hold=HOLD)[0])
+    ours = curve(rows, demand, first)
     result = []
     for target in TARGETS:
         hours = [at(points, target) for points in (peer, naive, ours)]
