@@ -85,8 +85,13 @@ options:
       - Each has C(servers) (list of names, required) and C(load) (dict, required) with C(metric), C(server_capacity) (load
         units that one server carries while it keeps its SLO) and C(target_utilization) (share of it to plan with,
         default 0.7).
-      - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
-        C(idle_cost_per_hour), C(lead_time), C(idle_state)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
+      - Further keys are C(tenant), C(weight), C(slo) (C(overload_cost_per_hour), of one server's worth of demand that is not
+        served, or with C(overload=time) of any overload; C(quantile), the level of demand to cover, instead of what costs
+        say), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour), C(idle_cost_per_hour), C(lead_time),
+        C(idle_state), C(min_awake) before it may sleep again, C(boot_failure), the chance that one does not boot), C(rules)
+        (thresholds of predicted utilization instead of costs, a list of C(above) or C(below), C(for), C(add) or
+        C(remove)), C(anomalies)
+        (C(surge), V(add) or V(ignore); C(low), V(freeze) or V(ignore)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
         name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update)

@@ -155,10 +155,10 @@ for number in range(1000):
     pools[f"p{number}"] = {
         "tenant": "default", "weight": 1.0 + number % 7, "servers": [f"w{number}-{place}" for place in range(8)],
         "load": {"metric": "requests", "unit": None, "server_capacity": 100.0, "target_utilization": 0.7},
-        "slo": {"overload_cost_per_hour": 20.0, "overload": "unserved"}, "limits": {"min": 1, "max": None},
-        "rules": {"thresholds": [], "surge": "add", "low": "freeze"},
+        "slo": {"overload_cost_per_hour": 20.0, "overload": "unserved", "quantile": None}, "limits": {"min": 1, "max": None},
+        "rules": [], "anomalies": {"surge": "add", "low": "freeze"},
         "standby": {"servers": servers, "cost_per_hour": 1.0, "idle_cost_per_hour": 0.0, "lead_time": "5m",
-                    "idle_state": "suspended", "min_awake": "30m", "boot_failure": 0.02, "guaranteed": 0, "most": None},
+                    "idle_state": "suspended", "min_awake": "30m", "boot_failure": 0.02},
     }
     base = 400 * (1 + 0.5 * shape) * random.uniform(0.5, 2)
     spread = np.array([1, 1.05, 1.1, 1.15, 1.25, 1.4])

@@ -88,7 +88,8 @@ def plan(
     seen = situations(pools, now, awake, owners or {}, details)
     needs = {name: _need(one, forecasts.get(name), hold_seconds) for name, one in seen.items()}
     given = _given(seen, needs, shares or {})
-    ordered = {name: _pool_plan(seen[name], needs[name], given, hold_seconds) for name in pools}
+    has = {server: name for name, servers in given.items() for server in servers}
+    ordered = {name: _pool_plan(seen[name], needs[name], given.get(name, []), has, hold_seconds) for name in pools}
     horizon = max((forecast.steps * forecast.step_seconds for forecast in forecasts.values()), default=0)
     return {
         "kind": "scaling",
@@ -263,16 +264,21 @@ def _given(
     return allocation.share(claims, shares)
 
 
-def _pool_plan(situation: Situation, need: _Need, given: dict[str, list[str]], hold_seconds: float) -> dict[str, t.Any]:
+def _pool_plan(
+    situation: Situation, need: _Need, given: list[str], has: dict[str, str], hold_seconds: float
+) -> dict[str, t.Any]:
+    """What one pool does.
+
+    :param given: The standbys it has after the plan. :param has: Which pool has each standby then.
+    """
     pool, name = situation.pool, situation.name
-    taken = {server: owner for owner, servers in given.items() for server in servers if owner != name}
     moved = [
-        {"server": server, "to": taken[server], "reason": f"it saves more in {taken[server]}"}
+        {"server": server, "to": has[server], "reason": f"it saves more in {has[server]}"}
         for server in situation.awake
-        if server in taken
+        if has.get(server, name) != name
     ]
     gone = {item["server"] for item in moved}
-    fresh = [server for server in given.get(name, []) if server not in situation.awake]
+    fresh = [server for server in given if server not in situation.awake]
     reason = f"{need.due} servers are needed, {situation.in_service} are in service"
     result: dict[str, t.Any] = {
         "in_service": pool["servers"] + situation.awake,
