@@ -90,6 +90,9 @@ def plan(
     given = _given(seen, needs, shares or {})
     has = {server: name for name, servers in given.items() for server in servers}
     ordered = {name: _pool_plan(seen[name], needs[name], given.get(name, []), has, hold_seconds) for name in pools}
+    taken = {server for one in seen.values() for server in one.awake} | set(has)
+    for name, one in seen.items():
+        ordered[name]["candidates"] = [server for server in one.standbys if server not in taken]
     horizon = max((forecast.steps * forecast.step_seconds for forecast in forecasts.values()), default=0)
     return {
         "kind": "scaling",
