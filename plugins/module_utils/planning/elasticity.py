@@ -75,6 +75,7 @@ def figures(
     least: int = 0,
     server_cost: float = 1.0,
     overload_cost: float = 0.0,
+    by_time: bool = False,
 ) -> Figures:
     """How a row of decisions did.
 
@@ -85,6 +86,7 @@ def figures(
     :param least: Servers that the pool needs whatever the demand.
     :param server_cost: Of one server for an hour.
     :param overload_cost: Of an hour in which one server's worth of demand is not served.
+    :param by_time: Whether it is of an hour in which any demand is not served, however much.
     """
     on = powered(np.asarray(wanted, dtype=float), hold)
     serving = carrying(on, boot)[first:-1]
@@ -97,7 +99,8 @@ def figures(
     short, spare = np.maximum(needed - serving, 0), np.maximum(serving - needed, 0)
     base, hours = np.maximum(needed, 1), step_seconds / 3600
     total = float(on.sum() * hours)
-    unserved = float(np.maximum(came - serving, 0).sum() * hours)
+    missing = np.maximum(came - serving, 0)
+    unserved = float(((missing > 0) if by_time else missing).sum() * hours)
     return Figures(
         theta_u=float((short / base).mean()),
         theta_o=float((spare / base).mean()),
