@@ -118,7 +118,8 @@ options:
     description:
       - What each tenant may have, by its name. Usually set once for all, as the variable C(lowtide_tenants).
       - Its keys are C(standbys), the tenant's own standbys, which no other tenant's pool may name; C(max_standbys), how many
-        may be awake at a time; C(budget_per_day), what standbys awake may cost from midnight to midnight of C(time_zone)
+        may be awake at a time; C(guaranteed_standbys), how many of shared ones it gets first when it needs them;
+        C(budget_per_day), what standbys awake may cost from midnight to midnight of C(time_zone)
         (default V(UTC)).
       - Where it is given, the tenant of each pool must be in it.
     type: dict

@@ -231,6 +231,7 @@ POOL: ArgumentSpec = dict(
 TENANT: ArgumentSpec = dict(
     standbys=dict(type="list", elements="str"),
     max_standbys=dict(type="int"),
+    guaranteed_standbys=dict(type="int", default=0),
     budget_per_day=dict(type="float"),
     time_zone=dict(type="str", default="UTC"),
 )
