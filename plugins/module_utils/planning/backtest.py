@@ -57,7 +57,8 @@ class Past:
         :raises NotEnoughHistory: where there is too little to tell anything from.
         """
         day = max(1, round(86400 / step_seconds))
-        known = int((~np.isnan(demand)).sum())
+        there = ~np.isnan(demand)
+        demand, known = demand[int(there.argmax()) :], int(there.sum())
         if known < FEWEST_DAYS * day:
             raise NotEnoughHistory(
                 f"the history of pool {name!r} has {known / day:.1f} days of samples, and a replay needs {FEWEST_DAYS}",
@@ -69,12 +70,12 @@ class Past:
         rest = timing.duration(standby.get("min_awake") or 0) if standby else 0.0
         boot = math.ceil(lead / step_seconds)
         least = max(pool["limits"]["min"], len(pool["servers"]))
-        there = len(pool["servers"]) + (len(standby["servers"]) if standby else 0)
+        count = len(pool["servers"]) + (len(standby["servers"]) if standby else 0)
         worth = demand / pool["load"]["server_capacity"]
         near = nearby.replay(worth[None, :], lead=boot + 1, step_seconds=step_seconds)
         first = min(UNSCORED_DAYS * day, len(demand) // 2)
         hold = math.ceil(max(hold_seconds, rest) / step_seconds)
-        most = max(least, min(there, pool["limits"]["max"] or there))
+        most = max(least, min(count, pool["limits"]["max"] or count))
         return cls(pool, worth, near, step_seconds, boot, hold, first, least, most)
 
     @property
