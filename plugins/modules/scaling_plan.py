@@ -42,11 +42,12 @@ options:
     default: {}
   anomalies:
     description:
-      - Open anomalies, as M(lowtide.fleet.anomalies) returned them. Looked for in the pools' load when unset.
+      - Open anomalies, as M(lowtide.fleet.anomalies) returned them.
       - A surge of a pool's load is covered as far as it has come and as much again as it exceeds what was expected, and load that is
         unusually low or strange freezes release, unless the pool's C(anomalies) says V(ignore).
     type: list
     elements: dict
+    default: []
   mode:
     description:
       - V(auto) replays each pool's past first. Where reactive would have cost clearly less, or the past is shorter than four

@@ -12,15 +12,11 @@ pool's past shows that reactive would have cost less, or there is too little pas
 from __future__ import annotations
 
 import dataclasses
-import typing as t
 
-from .. import timing
-from ..anomaly.flags import YOUNG_SECONDS
 from ..errors import NotEnoughHistory
 from ..libraries import numpy as np
 from ..planning.backtest import Past, prefers_reactive
 from ..planning.distribution import DemandForecast
-from . import anomalies
 from .outlook import Outlook
 
 
@@ -80,32 +76,3 @@ def _with_last_minutes(past: Past, newest: float, forecast: DemandForecast) -> D
     quantiles = forecast.quantiles.copy()
     quantiles[:reach] = newest * (1 - share) + goal * share
     return dataclasses.replace(forecast, quantiles=quantiles)
-
-
-def alarms(params: dict[str, t.Any], seen: Outlook) -> list[dict[str, t.Any]]:
-    """The open anomalies of the pools' loads: those given, else looked for in what was read."""
-    if params["anomalies"] is not None:
-        return list(params["anomalies"])
-    window = timing.duration(params["history_window"], "history_window")
-    if window < 2 * YOUNG_SECONDS:
-        return []
-    asked = anomalies.asked_for(
-        {
-            "now": timing.iso(seen.now),
-            "step": params["step"],
-            "history_window": params["history_window"],
-            "since": "0s",
-            "metrics": [],
-            "detector": "auto",
-            "false_alarms": 1.0,
-            "per_server": False,
-            "silent": [],
-            "seed": params["seed"],
-        }
-    )
-    found = []
-    for name, series in seen.totals.items():
-        pool = seen.pools[name]
-        if set(pool["anomalies"].values()) != {"ignore"}:
-            found += [item for item in anomalies.in_pool(series, name, pool, asked) if item["open"]]
-    return found

@@ -21,7 +21,7 @@ SPEC: options.ArgumentSpec = dict(
     awake=dict(type="list", elements="str", default=[]),
     awake_since=dict(type="dict", default={}),
     owners=dict(type="dict", default={}),
-    anomalies=dict(type="list", elements="dict"),
+    anomalies=dict(type="list", elements="dict", default=[]),
     mode=dict(type="str", choices=["auto", "predictive", "reactive"], default="auto"),
     hold=dict(type="str", default="30m"),
 )
@@ -46,7 +46,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         awake_since=_since(params["awake_since"], seen.pools),
         owners=_owners(params["owners"], seen.pools),
         shares=_shares(params),
-        anomalies=near_term.alarms(params, seen),
+        anomalies=params["anomalies"],
         reactive=reactive,
     )
     return {
