@@ -259,6 +259,9 @@ collected:
     metric:
       description: The metric.
       type: str
+    unit:
+      description: Its unit, or none where the source names none.
+      type: str
     servers:
       description: How many servers have samples among what was fetched.
       type: int
@@ -279,6 +282,7 @@ collected:
     - source: https://prometheus.example
       pool: web
       metric: requests
+      unit: 1/s
       servers: 8
       samples: 69117
       newest: "2026-02-01T00:00:00Z"
@@ -300,6 +304,9 @@ health:
       type: str
     metric:
       description: The metric.
+      type: str
+    unit:
+      description: Its unit, as a source named it when it was collected, or none.
       type: str
     servers:
       description: How many servers of the pool have samples.
@@ -340,6 +347,7 @@ health:
   sample:
     - pool: web
       metric: requests
+      unit: 1/s
       servers: 8
       servers_wanted: 8
       total: false

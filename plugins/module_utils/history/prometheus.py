@@ -102,7 +102,7 @@ class Prometheus(Closing):
                     remedy=f"Aggregate in the query: sum by ({self.server_label}) (...)",
                 )
             rows[key] = row
-        return assembled(rows, last, step_seconds, columns)
+        return assembled(rows, last, step_seconds, columns, metric)
 
     def _raw(self, metric: Metric, first: int, last: int, step: int) -> list[tuple[Labels, numpy.ndarray]]:
         """Labels and grid row of each series, from raw samples."""

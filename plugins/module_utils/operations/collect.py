@@ -267,6 +267,7 @@ class _Run:
             "source": source.where,
             "pool": pool,
             "metric": batch.metric,
+            "unit": batch.units.get(batch.metric or ""),
             "servers": sum(key.server is not None for key in own.keys),
             "samples": count,
             "newest": iso(int(own.times[some[-1]])) if some.size else None,
