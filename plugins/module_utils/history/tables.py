@@ -151,7 +151,8 @@ class Tables(Closing, ledger.Ledger):
         if not there.all():
             values = values[there]
         keys = tuple(item.key for item, some in zip(known, there.tolist(), strict=True) if some)
-        units = dict((metric, item.unit) for item in known if item.unit)
+        unit = next((item.unit for item in known if item.unit), None)
+        units = {metric: unit} if unit else {}
         series = Series(keys, values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds, units=units)
         require_all(
             series,
