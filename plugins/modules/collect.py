@@ -161,18 +161,21 @@ options:
         default: {}
   marks:
     description:
-      - Maintenance to note, so that forecasts and anomaly scores can leave its samples out - an update, a boot, a move.
+      - Maintenance to note, so that forecasts and anomaly scores leave its samples out - an update, a boot, a move.
+      - What a pool carries now counts all the same, for plans and gates.
       - The same mark twice is one.
     type: list
     elements: dict
     default: []
     suboptions:
       pool:
-        description: The pool.
+        description: The pool. Those that have the O(marks[].servers) when unset.
         type: str
-        required: true
       servers:
-        description: Its servers that were touched. All of the pool, and its total, when empty.
+        description:
+          - The servers that were touched. All of O(marks[].pool), and its total, when empty.
+          - A mark of servers leaves the pool's total alone, for others carry their load meanwhile. Mark the pool where its
+            total is disturbed too.
         type: list
         elements: str
         default: []
