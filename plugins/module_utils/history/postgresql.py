@@ -5,7 +5,8 @@
 """The history in PostgreSQL, for controllers whose disk is forgotten after each job. One schema per tenant.
 
 Samples are partitioned by time, so that what is too old goes by dropping a table. They come by COPY in its binary form,
-are merged by one upsert, and go as one binary array per series; numpy reads and writes both as they lie.
+what is newer than all there is straight into its partition and the rest by one upsert, and go as one binary array per
+series; numpy reads and writes both as they lie.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ CREATE TABLE samples (
 _PARTITION_SECONDS = 30 * 86400
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_AT_ONCE = 200_000  # samples
 # A tuple of COPY's binary form: the number of fields, and before each field its length in bytes.
 _SAMPLE = (
     ("fields", ">i2"),
@@ -253,18 +255,46 @@ class PostgreSQLHistory(Tables):
         if not len(ids):
             return ids, ids
         self._make_partitions(int(times.min()), int(times.max()))
-        rows = np.empty(len(ids), dtype=list(_SAMPLE))
-        rows["fields"], rows["a"], rows["b"], rows["c"] = 3, 4, 8, 8
-        rows["series"], rows["time"], rows["value"] = ids, times, values
+        later = times > self._newest(ids)
+        if later.all():
+            self._copy("samples", ids, times, values)
+            return np.unique(ids, return_counts=True)
         self._connection.execute(
             "CREATE TEMP TABLE fresh (series INTEGER, time BIGINT, value DOUBLE PRECISION) ON COMMIT DROP"
         )
-        with self._connection.cursor().copy("COPY fresh FROM STDIN (FORMAT BINARY)") as copy:
-            copy.write(_SIGNATURE + rows.tobytes() + _TRAILER)
-        found = self._rows(_UPSERT)
-        counts = np.array(found, dtype=np.int64).reshape(-1, 2)
+        self._copy("fresh", ids[~later], times[~later], values[~later])
+        found = np.array(self._rows(_UPSERT), dtype=np.int64).reshape(-1, 2)
         self._connection.execute("DROP TABLE fresh")
-        return counts[:, 0], counts[:, 1]
+        if later.any():
+            self._copy("samples", ids[later], times[later], values[later])
+        numbers, place = np.unique(np.concatenate([found[:, 0], ids[later]]), return_inverse=True)
+        return numbers, np.bincount(place, weights=np.append(found[:, 1], np.ones(later.sum()))).astype(np.int64)
+
+    def _newest(self, ids: numpy.ndarray) -> numpy.ndarray:
+        """The newest stamp of the series of each sample, 0 where there is none; shape (samples,).
+
+        What is newer than that can't be there yet: COPY takes it straight in, several times faster than an upsert.
+        """
+        numbers, place = np.unique(ids, return_inverse=True)
+        found = self._rows(
+            "SELECT number, coalesce((SELECT time FROM samples WHERE series = number ORDER BY time DESC LIMIT 1), 0) "
+            "FROM unnest(?::int4[]) AS number",
+            [numbers.tolist()],
+        )
+        newest = dict(found)
+        return np.array([newest[number] for number in numbers.tolist()], dtype=np.int64)[place]
+
+    def _copy(self, table: str, ids: numpy.ndarray, times: numpy.ndarray, values: numpy.ndarray) -> None:
+        """Append samples to a table, a part of them at a time."""
+        with self._connection.cursor().copy(f"COPY {table} (series, time, value) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(_SIGNATURE)
+            for begin in range(0, len(ids), _AT_ONCE):
+                part = slice(begin, begin + _AT_ONCE)
+                rows = np.empty(len(ids[part]), dtype=list(_SAMPLE))
+                rows["fields"], rows["a"], rows["b"], rows["c"] = 3, 4, 8, 8
+                rows["series"], rows["time"], rows["value"] = ids[part], times[part], values[part]
+                copy.write(rows.tobytes())
+            copy.write(_TRAILER)
 
     def _make_partitions(self, first: int, last: int) -> None:
         """Make the partitions that stamps fall into."""
