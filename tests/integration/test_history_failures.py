@@ -354,7 +354,7 @@ def asked(tmp_path, url, **changes):
         ((200, GOOD[:40], None, 0), {}, ConnectionFailed, r"sources\[0\].url: .*cut off"),
         ((200, b"<html>", None, 0), {}, ConnectionFailed, r"sources\[0\].url: .*no answer of such a server"),
         ((401, b"", None, 0), {}, AuthenticationFailed, r"sources\[0\].username: .*401"),
-        ((403, b"", None, 0), {"token": "x"}, AuthenticationFailed, r"sources\[0\].username: .*403"),
+        ((403, b"", None, 0), {"token": "x"}, AuthenticationFailed, r"sources\[0\].token: .*403"),
     ],
 )
 def test_a_failing_source_loses_nothing(tmp_path, answer, changes, error, words):
