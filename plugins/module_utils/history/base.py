@@ -188,6 +188,9 @@ class Store(History, t.Protocol):
 class Closing:
     """Makes a class with ``close`` a context manager."""
 
+    #: How many metrics may be fetched at once, and requests be under way.
+    at_once = 1
+
     def close(self) -> None:
         """Let go of what is held."""
         raise NotImplementedError

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import typing as t
 
@@ -146,9 +147,15 @@ class _Run:
         items = []
         for tenant, servers in _by_tenant(pools).items():
             before = self._coverage(source, servers, tenant)
-            batches = [
-                self._batch(source, metric, servers, before.get(metric.name, {})) for metric in source.metrics.values()
-            ]
+            with concurrent.futures.ThreadPoolExecutor(source.at_once) as pool:
+                batches = list(
+                    pool.map(
+                        lambda metric, servers=servers, before=before: self._batch(
+                            source, metric, servers, before.get(metric.name, {})
+                        ),
+                        source.metrics.values(),
+                    )
+                )
             counts = self._put(tenant, batches)
             items += [
                 self._item(source, pool, batch, count.get(pool, 0))
