@@ -4,7 +4,7 @@
 
 """The history in PostgreSQL, for controllers whose disk is forgotten after each job. One schema per tenant.
 
-Samples are partitioned by time, so that what is too old goes by dropping a table. They come by COPY in its binary form,
+Samples are partitioned by time, see :mod:`.partitions`. They come by COPY in its binary form,
 what is newer than all there is straight into its partition and the rest by one upsert, and go as one binary array per
 series; numpy reads and writes both as they lie.
 """
@@ -21,17 +21,12 @@ from ..errors import AuthenticationFailed, CertificateRejected, ConnectionFailed
 from ..libraries import numpy as np
 from ..libraries import psycopg
 from ..timing import duration
+from . import partitions
 from .tables import FORMAT, TABLES, Tables, retention
 
 if t.TYPE_CHECKING:
     import numpy
 
-_SAMPLES = """
-CREATE TABLE samples (
-    series INTEGER NOT NULL, time BIGINT NOT NULL, value DOUBLE PRECISION NOT NULL, PRIMARY KEY (series, time)
-) PARTITION BY RANGE (time);
-"""
-_PARTITION_SECONDS = 30 * 86400
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _AT_ONCE = 200_000  # samples
@@ -175,7 +170,8 @@ class PostgreSQLHistory(Tables):
                     self._connection.execute(
                         psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(psycopg.sql.Identifier(self.schema))
                     )
-                    self._connection.execute(TABLES.format(text="TEXT") + _SAMPLES)
+                    self._connection.execute(TABLES.format(text="TEXT"))
+                    partitions.create(self._rows)
                     self._rows("INSERT INTO lowtide VALUES (?, 0)", [FORMAT])
                     self.format = FORMAT
                 self._upgrade("TEXT")
@@ -254,7 +250,7 @@ class PostgreSQLHistory(Tables):
         """See :meth:`~.tables.Tables._merge`."""
         if not len(ids):
             return ids, ids
-        self._make_partitions(int(times.min()), int(times.max()))
+        partitions.extend(self._rows, int(times.min()), int(times.max()))
         later = times > self._newest(ids)
         if later.all():
             self._copy("samples", ids, times, values)
@@ -296,28 +292,10 @@ class PostgreSQLHistory(Tables):
                 copy.write(rows.tobytes())
             copy.write(_TRAILER)
 
-    def _make_partitions(self, first: int, last: int) -> None:
-        """Make the partitions that stamps fall into."""
-        for number in range(first // _PARTITION_SECONDS, last // _PARTITION_SECONDS + 1):
-            begin = number * _PARTITION_SECONDS
-            self._connection.execute(
-                f"CREATE TABLE IF NOT EXISTS samples_{number} PARTITION OF samples "
-                f"FOR VALUES FROM ({begin}) TO ({begin + _PARTITION_SECONDS})"
-            )
-
     def prune(self, now: datetime.datetime) -> int:
-        """See :meth:`~.base.Store.prune`. Partitions that are too old as a whole are dropped."""
-        oldest = int(now.timestamp() - self.retention_seconds)
-        gone = 0
-        for (name,) in self._rows(
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'samples'::regclass"
-        ):
-            number = int(name.rpartition("_")[2].strip('"'))
-            if (number + 1) * _PARTITION_SECONDS <= oldest:
-                with self._transaction():
-                    ((count,),) = self._rows(f"SELECT count(*) FROM samples_{number}")
-                    self._rows(f"DROP TABLE samples_{number}")
-                gone += count
+        """See :meth:`~.base.Store.prune`. Partitions or chunks that are too old as a whole are dropped."""
+        with self._transaction():
+            gone = partitions.drop(self._rows, int(now.timestamp() - self.retention_seconds))
         return gone + super().prune(now)
 
 
