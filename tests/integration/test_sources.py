@@ -53,6 +53,9 @@ def vcenter(tmp_path_factory):
         simulator.load("web0", "cpu.usage.average", [(begin, 2500), (NOW - 1800, 5000)])
         simulator.load("web1", "cpu.usage.average", [(NOW - 3600, 100)])
         simulator.load("web0", "net.usage.average", [(begin, 77)])
+        simulator.load("web0", "mem.usage.average", [(begin, 6400)])
+        simulator.load("web1", "mem.usage.average", [(begin, 3200)])
+        simulator.load("web1", "disk.usage.average", [(NOW - 1200, 12)])
         yield simulator
 
 
@@ -68,6 +71,27 @@ def test_vsphere_gives_counters_of_many_machines(vcenter):
     assert web1[-10:].tolist() == [1.0] * 10
     network = fetch(source, "network", {"web": ["web0"]}, NOW - 3600, NOW)
     assert network.values.tolist() == [[77.0] * 12]
+
+
+def test_vsphere_gives_memory_network_and_disk_with_their_units(vcenter):
+    """Of one machine one counter may begin later than another; each has its own stamps."""
+    with sources.open(
+        options.checked({"type": "vsphere", "connection": vcenter.connection}, options.SOURCE, "sources[0]"),
+        "sources[0]",
+    ) as source:
+        found = {
+            name: source.fetch(metric, {"web": ["web0", "web1", "web2"]}, NOW - 3600, NOW, STEP)
+            for name, metric in source.metrics.items()
+        }
+    assert {name: series.units.get(name) for name, series in found.items()} == {
+        "cpu": "%", "memory": "%", "network": "KB/s", "disk": "KB/s",
+    }  # fmt: skip
+    assert [key.server for key in found["memory"].keys] == ["web0", "web1"]
+    assert found["memory"].values.tolist() == [[64.0] * 12, [32.0] * 12]
+    assert [key.server for key in found["network"].keys] == ["web0"]
+    assert [key.server for key in found["disk"].keys] == ["web1"]
+    assert found["disk"].values[0, -3:].tolist() == [12.0] * 3
+    assert np.isnan(found["disk"].values[0, :7]).all()
 
 
 def test_vsphere_asks_for_many_machines_per_call(vcenter):
