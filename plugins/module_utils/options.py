@@ -255,7 +255,7 @@ COLLECT: ArgumentSpec = dict(
         elements="dict",
         default=[],
         options={
-            "pool": dict(type="str", required=True),
+            "pool": dict(type="str"),
             "servers": dict(type="list", elements="str", default=[]),
             "from": dict(type="str", required=True),
             "to": dict(type="str"),

@@ -83,7 +83,11 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
         result.items.append(item)
         result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
         result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
-        result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400)
+        # What a server carried while it was out says nothing of what it carries; one that was out all day still has a load.
+        load = dataclasses.replace(series, values=series.unmarked)
+        result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400) | server_loads(
+            load, name, pool["load"]["metric"], 86400
+        )
         newest = _newest(total)
         if newest is None:
             result.warnings.append(
