@@ -45,7 +45,7 @@ options:
       - An unfinished run of another update of these pools is superseded; what it took out or woke is taken over.
     type: str
   hosts:
-    description: The servers that the note is of.
+    description: The servers that the note is of; with O(note=look), those that RV(left) and RV(plan) are narrowed to.
     type: list
     elements: str
     default: []
@@ -97,6 +97,7 @@ options:
     default: 10m
 extends_documentation_fragment:
   - lowtide.fleet.pools
+  - lowtide.fleet.state
   - lowtide.fleet.attributes
 attributes:
   check_mode:
@@ -194,8 +195,12 @@ standbys:
   elements: str
   returned: success
 plan:
-  description: The newest plan; null before there is one.
+  description: What is left of the newest plan; null where there is none, or its time is over, or nothing is left.
   type: dict
+  returned: success
+why:
+  description: What the run stopped for; empty when it did not.
+  type: str
   returned: success
 words:
   description: What was found or noted, for the person on call.

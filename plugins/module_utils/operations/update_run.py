@@ -27,6 +27,7 @@ NOTES = ["begin", "look", "planned", "waking", "woken", "batch", *_STEPS, "stopp
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
+    **options.STATE,
     note=dict(type="str", choices=NOTES, required=True),
     run=dict(type="str"),
     update=dict(type="str"),
@@ -64,13 +65,11 @@ def update_run(
         return _begin(book, say)
     foretold = not params["run"] or (check_mode and params["note"] in ("batch", *_STEPS))
     run = book.foretold() if foretold else book.read(params["run"])
-    if params["note"] == "look":
-        return _result(run, [])
-    words = _note(book, run, params)
+    words = [] if params["note"] == "look" else _note(book, run, params)
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
-    return _result(run, words, changed=not check_mode)
+    return _result(book, run, words, changed=not check_mode and params["note"] != "look")
 
 
 class Book:
@@ -146,18 +145,25 @@ class Book:
 
     def _take(self, store: t.Any, pool: str) -> None:
         """Take one lease: also from a run of this user's and host's that was killed, or from any if told to."""
-        found = next((lease for lease in store.leases() if lease.name == _lease(pool)), None)
-        if found is not None and found.holder != self.holder and found.until > self.now:
-            if not (self.params["take_over"] or controller.gone(found.holder, found.since)):
+        terms = {
+            "holder": self.holder,
+            "seconds": self.seconds,
+            "now": self.now,
+            "why": f"update {self.params['update']}",
+        }
+        try:
+            store.acquire(_lease(pool), **terms)
+        except history.LeaseHeld as exc:
+            held = exc.lease
+            if not (self.params["take_over"] or controller.gone(held.holder, held.since)):
                 raise Locked(
-                    f"{found.holder} updates pool {pool!r} since {timing.iso(found.since)}",
+                    f"{held.holder} is on the {held.why} of pool {pool!r} since {timing.iso(held.since)}",
                     option="pool",
-                    remedy=f"Wait for it. If it was killed, its hold ends at {timing.iso(found.until)}; when you are sure of it, "
+                    remedy=f"Wait for it. If it was killed, its hold ends at {timing.iso(held.until)}; when you are sure, "
                     "take_over=true (lowtide_update_take_over) ends it now",
-                )
-            store.release(_lease(pool), holder=found.holder)
-        why = f"update {self.params['update']}" if self.params["update"] else "update"
-        store.acquire(_lease(pool), holder=self.holder, seconds=self.seconds, now=self.now, why=why)
+                ) from exc
+            store.release(_lease(pool), holder=held.holder)
+            store.acquire(_lease(pool), **terms)
 
     def release(self) -> None:
         """Let the pools go."""
@@ -224,7 +230,9 @@ def _await_killed(runs: list[Run], book: Book, say: t.Callable[[str], None]) -> 
                     remedy="Wait for them, or end them",
                 )
             if not told:
-                say(f"waiting for tasks of the run that was killed, which still work: process {', '.join(map(str, left))}")
+                say(
+                    f"waiting for tasks of the run that was killed, which still work: process {', '.join(map(str, left))}"
+                )
                 told = True
             book.lease(renew=True)
             time.sleep(0.5)
@@ -248,7 +256,7 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         f"taking up the update {run.update!r} begun {timing.iso(run.begun)}: {len(run.done)} of {len(run.hosts)} servers "
         f"are done, {len(run.left)} are untouched"
     ]
-    return _result(run, words + _half_words(run), resumed=True, changed=not book.check_mode)
+    return _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
 
 
 def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
@@ -277,7 +285,7 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         f"the update {other.update!r} begun {timing.iso(other.begun)} was not finished; this one takes its place"
         for other in others
     ]
-    return _result(run, words + _half_words(run), changed=not book.check_mode)
+    return _result(book, run, words + _half_words(run), changed=not book.check_mode)
 
 
 def _half_words(run: Run) -> list[str]:
@@ -370,9 +378,13 @@ def _check_failures(run: Run, most: int | None) -> None:
     )
 
 
-def _result(run: Run, words: list[str], *, resumed: bool = False, changed: bool = False) -> dict[str, t.Any]:
+def _result(
+    book: Book, run: Run, words: list[str], *, resumed: bool = False, changed: bool = False
+) -> dict[str, t.Any]:
     """Where the run stands, as the face returns it."""
-    in_batch = set(run.batch)
+    in_batch, asked = set(run.batch), set(book.params["hosts"])
+    left = [name for name in run.left if not asked or name in asked or book.params["note"] != "look"]
+    plan = run.plan if run.plan and not journal.stale(run.plan, book.now) else None
     return {
         "changed": changed,
         "run": run.name,
@@ -382,12 +394,13 @@ def _result(run: Run, words: list[str], *, resumed: bool = False, changed: bool 
         "done": run.done,
         "returning": run.returning,
         "half": run.half,
-        "left": run.left,
+        "left": left,
         "failed": {name: run.hosts[name].why for name in run.at("failed", "rolled_back")},
         "failures": run.failures,
         "batch": run.batch,
         "bring": [name for name in run.at("updated", "healthy", "rolled_back") if name in in_batch],
         "standbys": run.woken,
-        "plan": run.plan,
+        "plan": journal.remaining(plan, left) if plan else None,
+        "why": run.why,
         "words": words,
     }

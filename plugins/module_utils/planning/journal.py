@@ -55,7 +55,7 @@ class Run:
     :param batch: Servers of the newest batch; O(number) is its number in the plan, 0 before the first one.
     :param woken: Standbys that the run woke, or began to, and that do not sleep again.
     :param plan: The newest plan. :param holder: Who runs it.
-    :param failures: Servers that failed since it last began.
+    :param failures: Servers that failed since it last began. :param why: What it stopped for.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Run:
     holder: str = ""
     command: str = ""
     failures: list[str] = dataclasses.field(default_factory=list)
+    why: str = ""
 
     @property
     def open(self) -> bool:
@@ -127,6 +128,8 @@ def forward(run: Run, at: datetime.datetime, note: Note) -> None:
         run.woken += [name for name in note["standbys"] if name not in run.woken]
     elif event == "asleep":
         run.woken = [name for name in run.woken if name not in note["standbys"]]
+    elif event == "stopped":
+        run.why = note.get("why", "")
     elif event == "batch":
         run.number, run.batch = note.get("number", 0), list(names)
     elif event in STEPS or event in ("failed", "rolled_back"):
@@ -141,7 +144,7 @@ def forward(run: Run, at: datetime.datetime, note: Note) -> None:
 def _begin(run: Run, at: datetime.datetime, note: Note) -> None:
     """A run begins, or is taken up again: who runs it, what it updates, and what it takes over from an earlier one."""
     run.holder, run.command = note.get("holder", ""), note.get("command", "")
-    run.failures = []
+    run.failures, run.why = [], ""
     if note["event"] == "resumed":
         for name in note["servers"]:
             run.hosts.setdefault(name, Host())
@@ -189,9 +192,7 @@ def take_up(
     return found, [run for run in known if run is not found]
 
 
-def in_and_out(
-    run: Run, serving: t.Collection[str], watched: t.Collection[str]
-) -> tuple[list[str], list[str]]:
+def in_and_out(run: Run, serving: t.Collection[str], watched: t.Collection[str]) -> tuple[list[str], list[str]]:
     """Where the balancers know better than the notes, which were written before what they tell of was done.
 
     :param serving: Servers that balancers say are in service. :param watched: Servers that a balancer was asked about.
@@ -214,7 +215,7 @@ def follows(run: Run, note: str, hosts: t.Collection[str]) -> list[str]:
         "updated": ("updating",),
         "healthy": ("updated", "healthy"),
         "in": ("updated", "healthy"),
-        "failed": STEPS,
+        "failed": (*STEPS, "rolled_back"),
         "rolled_back": ("failed",),
     }
     return [name for name in hosts if name in run.hosts and run.hosts[name].step in before[note]]

@@ -206,11 +206,11 @@ def _room(name: str, pool: Pool, forecast: DemandForecast, serving: int, woken: 
     need = windows(np.concatenate([need, np.repeat(need[-1:], span - 1)]), span).max(axis=1)
     median = forecast.level(0.5)
     median = windows(np.concatenate([median, np.repeat(median[-1:], span - 1)]), span).mean(axis=1)
-    most = np.clip(serving + woken - need, 0, _max_unavailable(name, pool))
+    most = np.clip(serving + woken - need, 0, max_unavailable(name, pool))
     return _Room(pool, forecast, need, most, median, serving, woken, span)
 
 
-def _max_unavailable(name: str, pool: Pool) -> int:
+def max_unavailable(name: str, pool: Pool) -> int:
     """Servers of a pool that may be out at once; a share is rounded down, but allows one."""
     text, count = str(pool["update"]["max_unavailable"]).strip(), len(pool["servers"])
     number = text[:-1] if text.endswith("%") else text
@@ -398,7 +398,7 @@ def _no_window(
             remedy=remedy,
         )
     least = sum(
-        math.ceil(len(chunk.hosts) / _max_unavailable(chunk.pool, pools[chunk.pool]))
+        math.ceil(len(chunk.hosts) / max_unavailable(chunk.pool, pools[chunk.pool]))
         * timing.duration(pools[chunk.pool]["update"]["duration"])
         for chunk in chunks
     )
