@@ -170,7 +170,7 @@ left:
   type: list
   elements: str
   returned: success
-failed:
+broken:
   description: Why, by server, for those that failed and were not brought back as updated since.
   type: dict
   returned: success

@@ -312,6 +312,8 @@ def _are(names: t.Sized) -> str:
 def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
     """Write down what happened; return it in words."""
     note, hosts = params["note"], params["hosts"]
+    if note == run.phase == "stopped":
+        return []  # Its pools are let go already.
     book.lease(renew=True)
     if note in ("updated", "healthy", "in"):
         _note_lost(book, run, hosts)
@@ -370,10 +372,9 @@ def _check_failures(run: Run, most: int | None) -> None:
     """
     if most is None or len(run.failures) <= most:
         return
-    whys = [f"{name} ({run.hosts[name].why or 'failed'})" for name in run.failures]
+    whys = "; ".join(f"{name}: {run.hosts[name].why}" for name in run.failures if run.hosts[name].why)
     raise TooManyFailed(
-        f"{', '.join(whys)} failed, and at most {most} may",
-        option="max_failures",
+        f"{', '.join(run.failures)} failed or can't be reached, and at most {most} may" + (f" ({whys})" if whys else ""),
         remedy="Put the cause right and run the same again: it goes on where this ended",
     )
 
@@ -395,7 +396,7 @@ def _result(
         "returning": run.returning,
         "half": run.half,
         "left": left,
-        "failed": {name: run.hosts[name].why for name in run.at("failed", "rolled_back")},
+        "broken": {name: run.hosts[name].why for name in run.at("failed", "rolled_back")},
         "failures": run.failures,
         "batch": run.batch,
         "bring": [name for name in run.at("updated", "healthy", "rolled_back") if name in in_batch],
