@@ -126,7 +126,7 @@ class HAProxy:
     def serving(self, backend: str) -> float:
         """Servers of a backend that are up and take new requests, each counted by the share of its weight that it has."""
         total = 0.0
-        for line in self._ask(f"show stat -1 4 -1").splitlines():
+        for line in self._ask("show stat -1 4 -1").splitlines():
             fields = line.split(",")
             if fields[0] == backend and fields[17] == "UP":
                 total += min(1.0, int(fields[18]) / self.weight(backend, fields[1]))

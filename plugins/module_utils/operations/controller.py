@@ -48,9 +48,10 @@ def command(pid: int) -> str:
     It is a digest because command lines hold secrets.
     """
     try:
-        return hashlib.sha256((_PROC / str(pid) / "cmdline").read_bytes()).hexdigest()
+        line = (_PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
         return ""
+    return hashlib.sha256(line).hexdigest() if line else ""
 
 
 def gone(text: str, since: datetime.datetime) -> bool:

@@ -197,6 +197,9 @@ def _begin(book: Book, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     params = book.params
     if not params["update"]:
         raise InvalidOption("it is not given", option="update", remedy="Name the update, by its version for example")
+    if not params["state"]:
+        # A journal beside the series is not where a path is mistyped: there would be no series.
+        history.open_state(params, tenant=book.tenants[0], read_only=True).close()
     book.lease(renew=False)
     within = timing.duration(params["resume_within"], "resume_within")
     try:
@@ -374,7 +377,8 @@ def _check_failures(run: Run, most: int | None) -> None:
         return
     whys = "; ".join(f"{name}: {run.hosts[name].why}" for name in run.failures if run.hosts[name].why)
     raise TooManyFailed(
-        f"{', '.join(run.failures)} failed or can't be reached, and at most {most} may" + (f" ({whys})" if whys else ""),
+        f"{', '.join(run.failures)} failed or can't be reached, and at most {most} may"
+        + (f" ({whys})" if whys else ""),
         remedy="Put the cause right and run the same again: it goes on where this ended",
     )
 
