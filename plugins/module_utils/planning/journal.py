@@ -262,6 +262,7 @@ def remaining(plan: dict[str, t.Any], hosts: t.Collection[str]) -> dict[str, t.A
         "batches": batches,
         "hosts": [host for batch in batches for host in batch["hosts"]],
         "serial": [len(batch["hosts"]) for batch in batches],
+        "batch_of": {host: batch["number"] for batch in batches for host in batch["hosts"]},
     }
 
 

@@ -24,6 +24,7 @@ PLAN = {
     ],
     "hosts": SERVERS,
     "serial": [2, 2],
+    "batch_of": {"w1": 1, "w2": 1, "w3": 2, "w4": 2},
 }
 
 
