@@ -15,7 +15,7 @@ from .. import history, options, timing
 from ..errors import InvalidOption, Locked, LowtideError, NotFound
 from ..planning import journal
 from ..planning.journal import Run
-from . import controller, update_plan
+from . import controller, tenants, update_plan
 
 # Kinds of record in the ledger.
 RUN, DURATION = "update-run", "update-duration"
@@ -66,10 +66,11 @@ def update_run(
     foretold = not params["run"] or (check_mode and params["note"] in ("batch", *_STEPS))
     run = book.foretold() if foretold else book.read(params["run"])
     words = [] if params["note"] == "look" else _note(book, run, params)
+    learned = {"durations": book.learned()} if params["note"] == "look" else {}
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
-    return _result(book, run, words, changed=not check_mode and params["note"] != "look")
+    return _result(book, run, words, changed=not check_mode and params["note"] != "look") | learned
 
 
 class Book:
@@ -77,7 +78,7 @@ class Book:
 
     def __init__(self, params: dict[str, t.Any], *, check_mode: bool, process: int) -> None:
         self.params, self.check_mode, self.process = params, check_mode, process
-        self.pools = options.pools(params["pools"], params["pool"])
+        self.pools = tenants.chosen(params)
         self.holder = controller.holder(process)
         self.now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
         self.seconds = timing.duration(params["lease"], "lease") + timing.duration(params["expect"], "expect")
@@ -177,6 +178,12 @@ class Book:
         for name in sorted(self.pools):
             result.setdefault(self.pools[name]["tenant"], []).append(name)
         return result
+
+    def learned(self) -> dict[str, list[float]]:
+        """How long earlier updates of one server took, in seconds, by pool."""
+        with self.ledger() as store:
+            known = {name: store.records(DURATION, name) for name in self.pools}
+        return {name: [record.body["seconds"] for record in records] for name, records in known.items() if records}
 
     def learn(self, seconds: dict[str, float]) -> None:
         """Keep how long servers were out, for the planner to learn from."""

@@ -99,6 +99,7 @@ def test_a_run_from_beginning_to_end(call):
     call("healthy", run=run, hosts=["w1", "w2"])
     assert call("in", run=run, hosts=["w1", "w2"], minute=3)["done"] == ["w1", "w2"]
     assert records(call, "update-duration") == [("web", {"seconds": 120.0, "server": name}) for name in ("w1", "w2")]
+    assert call("look", run=run)["durations"] == {"web": [120.0, 120.0]}
     assert batch(call, run, ["w3"])["left"] == []
     assert call("done", run=run)["phase"] == "done"
     assert leases(call) == {}
