@@ -61,6 +61,7 @@ class Shop(Fleet):
         self.update_seconds = update_seconds
         self.release = self.directory / "release.yml"
         self.playbooks: list[Playbook] = []
+        self.connection: dict[str, t.Any] = {}
         self.release.write_text(UPDATE, encoding="utf-8")
 
     def variables(self) -> dict[str, t.Any]:
@@ -68,6 +69,10 @@ class Shop(Fleet):
         result = super().variables()
         result["lowtide_pools"][SHOP.name]["standby"]["lead_time"] = "3s"
         return result
+
+    def host_variables(self, name: str) -> dict[str, t.Any]:
+        """As the fleet's, reached as the playbook that is started says."""
+        return {**super().host_variables(name), **self.connection}
 
     def more_variables(self) -> dict[str, t.Any]:
         """What the inventory says of the update."""
@@ -79,8 +84,18 @@ class Shop(Fleet):
             "lowtide_health_delay": 0.5,
         }
 
-    def start_playbook(self, path: pathlib.Path = ROLLING_UPDATE, *arguments: str, **variables: t.Any) -> Playbook:
-        """Start a playbook on the fleet, with further variables."""
+    def start_playbook(
+        self,
+        path: pathlib.Path = ROLLING_UPDATE,
+        *arguments: str,
+        connection: dict[str, t.Any] | None = None,
+        **variables: t.Any,
+    ) -> Playbook:
+        """Start a playbook on the fleet, with further variables.
+
+        :param connection: How its servers are reached; as local processes where it is absent.
+        """
+        self.connection = connection or {}
         self.playbooks.append(Playbook(self, path, arguments, {**self.more_variables(), **variables}))
         return self.playbooks[-1]
 

@@ -290,19 +290,20 @@ class Fleet:
             "balancer_pause": 1,
         }
 
+    def host_variables(self, name: str) -> dict[str, t.Any]:
+        """The variables of one server: a process of this machine."""
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "address": self.addresses[name],
+            "http_port": self.port,
+            "pid_file": str(self.pid_file(name)),
+            "version_file": str(self.version_file(name)),
+        }
+
     def write_inventory(self, **more: t.Any) -> pathlib.Path:
         """An inventory of the fleet, with its variables, and return its path."""
-        hosts = {
-            name: {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-                "address": self.addresses[name],
-                "http_port": self.port,
-                "pid_file": str(self.pid_file(name)),
-                "version_file": str(self.version_file(name)),
-            }
-            for name in self.addresses
-        }
+        hosts = {name: self.host_variables(name) for name in self.addresses}
         groups: dict[str, t.Any] = {}
         for tier in self.tiers:
             groups[tier.name] = {"hosts": {name: hosts[name] for name in tier.server_names}}
