@@ -202,11 +202,6 @@ why:
   description: What the run stopped for; empty when it did not.
   type: str
   returned: success
-durations:
-  description: How long earlier updates of one server took, in seconds, by pool, as M(lowtide.fleet.update_plan) takes it.
-  type: dict
-  returned: with O(note=look)
-  sample: {web: [291.5, 288.0]}
 words:
   description: What was found or noted, for the person on call.
   type: list

@@ -63,14 +63,15 @@ def update_run(
     book = Book(params, check_mode=check_mode, process=process)
     if params["note"] == "begin":
         return _begin(book, say)
+    if not (params["run"] or check_mode):
+        raise InvalidOption("it is not given", option="run", remedy="Give what note=begin returned as 'run'")
     foretold = not params["run"] or (check_mode and params["note"] in ("batch", *_STEPS))
     run = book.foretold() if foretold else book.read(params["run"])
     words = [] if params["note"] == "look" else _note(book, run, params)
-    learned = {"durations": book.learned()} if params["note"] == "look" else {}
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
-    return _result(book, run, words, changed=not check_mode and params["note"] != "look") | learned
+    return _result(book, run, words, changed=not check_mode and params["note"] != "look")
 
 
 class Book:
@@ -179,20 +180,16 @@ class Book:
             result.setdefault(self.pools[name]["tenant"], []).append(name)
         return result
 
-    def learned(self) -> dict[str, list[float]]:
-        """How long earlier updates of one server took, in seconds, by pool."""
-        with self.ledger() as store:
-            known = {name: store.records(DURATION, name) for name in self.pools}
-        return {name: [record.body["seconds"] for record in records] for name, records in known.items() if records}
-
     def learn(self, seconds: dict[str, float]) -> None:
         """Keep how long servers were out, for the planner to learn from."""
         if self.check_mode or not seconds:
             return
-        owner = {server: name for name, pool in self.pools.items() for server in pool["servers"]}
-        with self.ledger() as store:
-            for server, took in seconds.items():
-                store.append(DURATION, owner[server], {"seconds": round(took, 1), "server": server}, now=self.now)
+        for tenant, names in self._by_tenant().items():
+            with self.ledger(tenant) as store:
+                for name in names:
+                    for server in (server for server in self.pools[name]["servers"] if server in seconds):
+                        body = {"seconds": round(seconds[server], 1), "server": server}
+                        store.append(DURATION, name, body, now=self.now)
 
 
 def _lease(pool: str) -> str:

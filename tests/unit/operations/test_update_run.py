@@ -99,7 +99,6 @@ def test_a_run_from_beginning_to_end(call):
     call("healthy", run=run, hosts=["w1", "w2"])
     assert call("in", run=run, hosts=["w1", "w2"], minute=3)["done"] == ["w1", "w2"]
     assert records(call, "update-duration") == [("web", {"seconds": 120.0, "server": name}) for name in ("w1", "w2")]
-    assert call("look", run=run)["durations"] == {"web": [120.0, 120.0]}
     assert batch(call, run, ["w3"])["left"] == []
     assert call("done", run=run)["phase"] == "done"
     assert leases(call) == {}
@@ -223,6 +222,8 @@ def test_what_is_wrong_is_said(call):
     with pytest.raises(InvalidOption, match=r"^update: it is not given\. Name the update"):
         call("begin")
     call("begin", update="2.4")
+    with pytest.raises(InvalidOption, match=r"^run: it is not given\. Give what note=begin returned"):
+        call("look")
     with pytest.raises(NotFound, match=r"^run: there is no run 'x'\. Give what note=begin returned"):
         call("look", run="x")
 
