@@ -160,11 +160,11 @@ class Playbook:
         """What it has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 1200) -> int:
         """Wait for its end, and return its exit code."""
         return self.process.wait(timeout)
 
-    def kill_after(self, text: str, seconds: float, timeout: float = 120) -> bool:
+    def kill_after(self, text: str, seconds: float, timeout: float = 600) -> bool:
         """Kill it so many seconds after it printed some text; whether it still ran then."""
         end = time.monotonic() + timeout
         while text not in self.output and self.process.poll() is None:
