@@ -186,6 +186,20 @@ def test_check_mode_acts_on_nothing(fleet):
     assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
 
 
+def test_a_limit_that_leaves_out_localhost_is_refused(fleet):
+    """The run is planned there, and its journal is kept from there; no server is touched without."""
+    done = playbook(
+        fleet, ROOT / "playbooks" / "rolling_update.yml", "--limit", "web",
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+    )  # fmt: skip
+    assert done.returncode != 0
+    told = " ".join(done.stdout.split())
+    assert "The limit web leaves it out: say --limit web,localhost, or name pools in lowtide_update_pools" in told, (
+        done.stdout
+    )
+    assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
+
+
 def test_autoscale_only_says_until_it_may_act(fleet):
     """A forecast that needs more servers wakes standbys, in the balancer too, and one that needs fewer puts them to sleep."""
     fleet.vcenter.forget()
