@@ -111,7 +111,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 members:
-  description: All members of the backend by name, as all instances together see them.
+  description:
+    - All members of the backend by name, as all instances together see them. What the balancer does not tell is null.
+    - C(up) is what the balancer believes, C(checked) what its health check found since the member left maintenance.
   returned: success
   type: dict
   sample:
@@ -145,6 +147,12 @@ pool:
     errors: 17
     requests_per_second: 497.0
     latency_ms: 12.4
+out:
+  description: Members that take less than their full share, because they are not ready or their weight is not their full one.
+  returned: success
+  type: list
+  elements: str
+  sample: [web1]
 remaining:
   description: Sessions that were left at the deadline, by member. Empty when all are gone.
   returned: success

@@ -27,6 +27,13 @@ options:
   deadline:
     description: When the last batch must have ended; a time, or a duration from O(now). O(horizon) when unset.
     type: str
+  hosts:
+    description:
+      - Servers to update, of those of the pools. All when empty.
+      - The others stay in service and are not planned, for example because they are updated already.
+    type: list
+    elements: str
+    default: []
   awake:
     description: Standbys that are awake and carry load already.
     type: list

@@ -156,7 +156,9 @@ def test_a_server_that_fails_stays_out_and_the_rest_of_the_fleet_serves(tmp_path
         reports = fleet.stop_load()
         plan = json.loads((fleet.directory / "plan.json").read_text())["plan"]
         assert done.returncode != 0
-        assert "web5 failed or can't be reached, and at most 0 may" in done.stdout, done.stdout
+        told = " ".join(done.stdout.split())
+        assert "web5 failed or can''t be reached, and at most 0 may" in told, done.stdout
+        assert "web5 (Fail on one server: the release does not start here, out of service)" in told, done.stdout
         (first,) = [batch["hosts"] for batch in plan["batches"] if "web5" in batch["hosts"]]
         assert sorted(path.stem for path in fleet.directory.glob("*.installed")) == sorted({*first} - {"web5"})
         assert {name: fleet.powers()[name] for name in plan["standbys"]["activate"]} == dict.fromkeys(
@@ -193,6 +195,20 @@ def test_check_mode_acts_on_nothing(fleet):
     assert done.returncode == 0, done.stdout
     assert "8 servers would be updated in" in done.stdout
     assert fleet.vcenter.history() == []
+    assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
+
+
+def test_a_limit_that_leaves_out_localhost_is_refused(fleet):
+    """The run is planned there, and its journal is kept from there; no server is touched without."""
+    done = playbook(
+        fleet, ROOT / "playbooks" / "rolling_update.yml", "--limit", "web",
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+    )  # fmt: skip
+    assert done.returncode != 0
+    told = " ".join(done.stdout.split())
+    assert "The limit web leaves it out: say --limit web,localhost, or name pools in lowtide_update_pools" in told, (
+        done.stdout
+    )
     assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
 
 

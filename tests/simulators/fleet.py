@@ -47,6 +47,8 @@ class Tier:
     :param servers: How many are in service. :param standbys: How many are suspended.
     :param capacity: Requests per second that one carries.
     :param peak: Requests per second at the highest peak of its past.
+    :param domains: Failure domains that its servers stand in, by turns.
+    :param update: What C(update) of its pool says besides.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Tier:
     standbys: int
     capacity: float
     peak: float
+    domains: int = 1
+    update: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
     @property
     def server_names(self) -> list[str]:
@@ -62,6 +66,13 @@ class Tier:
     @property
     def standby_names(self) -> list[str]:
         return [f"{self.name}-s{number}" for number in range(1, self.standbys + 1)]
+
+    @property
+    def rules(self) -> dict[str, t.Any]:
+        """What its pool says of updates."""
+        zones = {name: f"zone-{place % self.domains + 1}" for place, name in enumerate(self.server_names)}
+        placed = {"failure_domains": zones} if self.domains > 1 else {}
+        return {"duration": "25s", "max_unavailable": "67%", **placed, **self.update}
 
 
 TIERS = (Tier("web", 5, 3, 40, 170), Tier("api", 3, 3, 36, 72))
@@ -103,6 +114,8 @@ class Fleet:
     :param directory: Takes all its files; made if it is not there.
     :param past: Demand by pool in requests per second, the last sample now; the load continues from its first.
     :param boot_seconds: From power on to an answer; resuming takes as long.
+    :param service_seconds: What a server takes for a request. :param at_once: Requests it takes at once; the balancer makes
+        others wait. Both together make a server's capacity real.
     """
 
     def __init__(
@@ -112,10 +125,13 @@ class Fleet:
         *,
         tiers: t.Sequence[Tier] = TIERS,
         boot_seconds: float = 4.0,
+        service_seconds: float = 0.01,
+        at_once: int | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.directory.mkdir(parents=True, exist_ok=True)
         self.past, self.tiers, self.boot_seconds = past, tiers, boot_seconds
+        self.service_seconds, self.at_once = service_seconds, at_once
         names = [name for tier in tiers for name in tier.server_names + tier.standby_names]
         self.addresses = {name: f"127.0.10.{number}" for number, name in enumerate(names, start=1)}
         self.port = free_port("127.0.10.1")
@@ -129,6 +145,7 @@ class Fleet:
         server = [
             sys.executable, str(HTTP_SERVER), "--address", self.addresses[name], "--port", str(self.port),
             "--name", name, "--version-file", str(self.version_file(name)),
+            "--service-time", str(self.service_seconds),
         ]  # fmt: skip
         standby = "-s" in name
         return {
@@ -144,7 +161,7 @@ class Fleet:
 
     def _members(self, tier: Tier) -> list[Member]:
         return [
-            Member(name, self.addresses[name], self.port, standby=name in tier.standby_names)
+            Member(name, self.addresses[name], self.port, standby=name in tier.standby_names, at_once=self.at_once)
             for name in tier.server_names + tier.standby_names
         ]
 
@@ -155,7 +172,7 @@ class Fleet:
         for tier in self.tiers:
             values = self.past[tier.name]
             stamps = now - STEP * np.arange(len(values) - 1, -1, -1)
-            shares = np.array(SHARES[: tier.servers])
+            shares = np.resize(SHARES, tier.servers)
             for name, share in zip(tier.server_names, shares / shares.sum(), strict=True):
                 labels = {"instance": f"{name}:{self.port}", "pool": tier.name}
                 series.append((labels, list(zip(stamps.tolist(), (values * share).tolist(), strict=True))))
@@ -181,17 +198,24 @@ class Fleet:
             self.wait_for(lambda: all(self._answers(name) for name in serving), 30 + self.boot_seconds)
             self._stack = stack.pop_all()
 
-    def start_load(self, seconds: float) -> None:
-        """Send each pool the load that follows its past, until stopped or for so many seconds."""
+    def demand(self, tier: Tier, seconds: float) -> np.ndarray:
+        """What comes next to a pool, in requests per second, second by second.
+
+        The trace goes on where its past ends: it was turned around, so that its first samples come next.
+        """
+        values = np.concatenate([self.past[tier.name][-1:], self.past[tier.name][:287]])
+        return np.interp(np.arange(int(seconds) + 1) / STEP, np.arange(-1, 287), values)
+
+    def start_load(self, seconds: float, *, long: float = 0.02) -> None:
+        """Send each pool the load that follows its past, until stopped or for so many seconds.
+
+        :param long: Share of requests that take two seconds.
+        """
         for tier in self.tiers:
-            # The trace goes on where its past ends: it was turned around, so that its first samples come next.
-            steps = np.arange(int(seconds) + 1) / STEP
-            rates = np.interp(
-                steps, np.arange(-1, 287), np.concatenate([self.past[tier.name][-1:], self.past[tier.name][:287]])
-            )
+            rates = self.demand(tier, seconds)
             load = LoadGenerator(
                 self.directory, self.haproxy.url(tier.name), rates.round(3).tolist(), name=f"load-{tier.name}",
-                paths={"/": 0.98, "/long?seconds=2": 0.02},
+                paths={"/": 1 - long, "/long?seconds=2": long},
             )  # fmt: skip
             self._stack.enter_context(load)
             self.loads.append(load)
@@ -236,7 +260,6 @@ class Fleet:
 
     def variables(self) -> dict[str, t.Any]:
         """The variables that a user writes into group_vars/all."""
-        durations = {"web": "25s", "api": "25s"}
         return {
             "lowtide_history": {"type": "duckdb", "path": str(self.directory / "history.duckdb")},
             "lowtide_sources": [
@@ -258,7 +281,7 @@ class Fleet:
                         "lead_time": "10s",
                     },
                     "balancer": {"provider": "haproxy", "socket": [self.haproxy.tcp_socket], "backend": tier.name},
-                    "update": {"duration": durations.get(tier.name, "25s"), "max_unavailable": "67%"},
+                    "update": tier.rules,
                 }
                 for tier in self.tiers
             },
@@ -267,19 +290,20 @@ class Fleet:
             "balancer_pause": 1,
         }
 
+    def host_variables(self, name: str) -> dict[str, t.Any]:
+        """The variables of one server: a process of this machine."""
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "address": self.addresses[name],
+            "http_port": self.port,
+            "pid_file": str(self.pid_file(name)),
+            "version_file": str(self.version_file(name)),
+        }
+
     def write_inventory(self, **more: t.Any) -> pathlib.Path:
         """An inventory of the fleet, with its variables, and return its path."""
-        hosts = {
-            name: {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-                "address": self.addresses[name],
-                "http_port": self.port,
-                "pid_file": str(self.pid_file(name)),
-                "version_file": str(self.version_file(name)),
-            }
-            for name in self.addresses
-        }
+        hosts = {name: self.host_variables(name) for name in self.addresses}
         groups: dict[str, t.Any] = {}
         for tier in self.tiers:
             groups[tier.name] = {"hosts": {name: hosts[name] for name in tier.server_names}}

@@ -50,13 +50,14 @@ backend {name}
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A server of a backend. A standby starts in maintenance."""
+    """A server of a backend. A standby starts in maintenance. :param at_once: Requests it gets at once; others wait."""
 
     name: str
     address: str
     port: int
     weight: int = 100
     standby: bool = False
+    at_once: int | None = None
 
 
 class HAProxy:
@@ -101,6 +102,7 @@ class HAProxy:
             text += BACKEND.format(name=name, port=self.ports[name], check=self.check)
             for member in members:
                 text += f"  server {member.name} {member.address}:{member.port} check weight {member.weight}"
+                text += f" maxconn {member.at_once}" if member.at_once else ""
                 text += " disabled\n" if member.standby else "\n"
         self.configuration.write_text(text, encoding="utf-8")
         self.state_file.touch()
@@ -120,6 +122,19 @@ class HAProxy:
                 self.program.process.send_signal(signal.SIGUSR2)
                 again = time.monotonic() + 1.0
             time.sleep(0.05)
+
+    def serving(self, backend: str) -> float:
+        """Servers of a backend that are up and take new requests, each counted by the share of its weight that it has."""
+        total = 0.0
+        for line in self._ask("show stat -1 4 -1").splitlines():
+            fields = line.split(",")
+            if fields[0] == backend and fields[17] == "UP":
+                total += min(1.0, int(fields[18]) / self.weight(backend, fields[1]))
+        return total
+
+    def weight(self, backend: str, name: str) -> int:
+        """The full weight of a member."""
+        return next(member.weight for member in self.backends[backend] if member.name == name)
 
     def stop(self) -> None:
         """End it."""

@@ -33,7 +33,8 @@ class Status:
 
     :param state: V(ready), V(drain) (finishes its sessions, gets no new ones) or V(maintenance) (out, not checked).
     :param weight: Its weight now. :param full_weight: The weight that relative weights refer to.
-    :param up: Whether the balancer holds it for able to serve. :param checked: Whether a health check says so.
+    :param up: Whether the balancer holds it for able to serve. :param checked: Whether a health check has said so since the
+        member left maintenance; None where no check tells.
     :param sessions: Requests under way; None where the balancer does not tell. :param queue: Requests that wait for it.
     :param requests: Requests answered since the balancer started. :param errors: Those of them that failed or were 5xx.
     :param requests_per_second: Over the last second. :param latency_ms: Mean of the latest requests.
@@ -47,7 +48,7 @@ class Status:
     up: bool
     address: str = ""
     port: int = 0
-    checked: bool = False
+    checked: bool | None = None
     sessions: int | None = None
     queue: int = 0
     requests: int | None = None

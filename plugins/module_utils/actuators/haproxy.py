@@ -290,7 +290,7 @@ def status(state: t.Mapping[str, str], figures: t.Mapping[str, str]) -> Status:
         up=state["srv_op_state"] != "0",
         address=state["srv_addr"],
         port=int(state["srv_port"]),
-        checked=figures["check_status"].startswith("L") and figures["check_status"].endswith("OK"),
+        checked=_checked(figures),
         sessions=int(figures["scur"] or 0),
         queue=int(figures["qcur"] or 0),
         requests=requests,
@@ -300,3 +300,16 @@ def status(state: t.Mapping[str, str], figures: t.Mapping[str, str]) -> Status:
         samples=min(requests, LATENCY_SAMPLES),
         window=LATENCY_SAMPLES,
     )
+
+
+def _checked(figures: t.Mapping[str, str]) -> bool | None:
+    """Whether the health check is content. HAProxy shows no check where none is, or while it pauses in maintenance.
+
+    A server that leaves maintenance keeps the last result from before, but not its credit: C(check_health) is full only
+    after a check that went well.
+    """
+    word = figures["check_status"].removeprefix("* ")
+    if not word:
+        return None
+    full = int(figures["check_rise"]) + int(figures["check_fall"]) - 1
+    return word.startswith("L") and word.endswith("OK") and int(figures["check_health"]) >= full

@@ -26,7 +26,7 @@ def balancer_pool(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.
     Everything is read and checked on all instances before the first change on any.
 
     :param params: The options of the module, checked by its specification.
-    :returns: C(changed), C(members), C(pool), C(remaining), C(words), C(warnings) and C(diff).
+    :returns: C(changed), C(members), C(pool), C(out), C(remaining), C(words), C(warnings) and C(diff).
     """
     wants = balancer.wanted(params["members"])
     timeout = timing.duration(params["timeout"], "timeout")
@@ -125,7 +125,7 @@ def _joined(one: Status, other: Status) -> Status:
     return dataclasses.replace(
         one,
         up=one.up and other.up,
-        checked=one.checked and other.checked,
+        checked=_both(one.checked, other.checked),
         sessions=_sum(one.sessions, other.sessions),
         queue=one.queue + other.queue,
         requests=_sum(one.requests, other.requests),
@@ -134,6 +134,11 @@ def _joined(one: Status, other: Status) -> Status:
         latency_ms=latency,
         samples=samples,
     )
+
+
+def _both(one: bool | None, other: bool | None) -> bool | None:
+    """Whether both say yes, of those that say anything."""
+    return other if one is None else one if other is None else one and other
 
 
 def _sum(one: t.Any, other: t.Any) -> t.Any:
@@ -181,6 +186,7 @@ def _result(
         "changed": any(plans),
         "members": {name: dataclasses.asdict(status) for name, status in members.items()},
         "pool": pool_figures(members),
+        "out": [name for name, one in members.items() if one.state != "ready" or one.weight < one.full_weight],
         "remaining": remaining,
         "words": _words(plans, members, remaining),
         "warnings": warnings,

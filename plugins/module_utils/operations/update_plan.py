@@ -21,6 +21,7 @@ SPEC: options.ArgumentSpec = dict(
     options.COMMON,
     **outlook.SPEC,
     deadline=dict(type="str"),
+    hosts=dict(type="list", elements="str", default=[]),
     awake=dict(type="list", elements="str", default=[]),
     use_standbys=dict(type="bool", default=True),
     durations=dict(type="dict", default={}),
@@ -57,7 +58,7 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
     standbys = owned_standbys(seen.pools)
     plan = updates.plan(
-        update_rules.placed(seen.pools, params["placement"]),
+        _narrowed(update_rules.placed(seen.pools, params["placement"]), params["hosts"]),
         seen.forecasts,
         now=seen.now,
         deadline=min(deadline, ends),
@@ -82,6 +83,31 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         "words": plan["words"],
         "warnings": seen.warnings,
     }
+
+
+def _narrowed(pools: dict[str, dict[str, t.Any]], hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
+    """The pools with only those servers that are to be updated, and without pools that have none; all when none is named.
+
+    :raises InvalidOption: on a host that no pool has.
+    """
+    known = {server for pool in pools.values() for server in pool["servers"]}
+    stray = next((host for host in hosts if host not in known), None)
+    if stray is not None:
+        raise InvalidOption(
+            f"{stray!r} is a server of none of the pools",
+            option="hosts",
+            remedy="Name servers of the pools planned for",
+        )
+    result = {}
+    for name, pool in pools.items() if hosts else ():
+        update = pool["update"]
+        # A share is one of the whole pool, however few of it are left to update.
+        most = str(updates.max_unavailable(name, pool))
+        pinned = {place: [host for host in update[place] if host in hosts] for place in ("first", "last")}
+        servers = [server for server in pool["servers"] if server in hosts]
+        if servers:
+            result[name] = {**pool, "servers": servers, "update": {**update, **pinned, "max_unavailable": most}}
+    return result or pools
 
 
 def deadline_at(text: str, now: datetime.datetime) -> datetime.datetime:
