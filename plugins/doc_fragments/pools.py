@@ -86,11 +86,18 @@ options:
         units that one server carries while it keeps its SLO) and C(target_utilization) (share of it to plan with,
         default 0.7).
       - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
-        C(idle_cost_per_hour), C(lead_time), C(idle_state)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
+        C(idle_cost_per_hour), C(lead_time) and what wakes them, as in M(lowtide.fleet.standby), by C(provider), C(find),
+        C(commands), C(wake_on_lan), C(idle_state), C(check), and C(connection), the name of one of its
+        O(lowtide.fleet.standby#module:connections)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
-        name when it is not given, or C(maintenance=true) to leave their samples out; C(files) of type ICS) and C(update)
-        (C(duration), C(risk), C(max_unavailable), C(first), C(last), C(failure_domains)).
+        name when it is not given, or C(maintenance=true) to leave their samples out, or C(blackout=true) to let no server be
+        out for an update; C(files) of type ICS, in which the category BLACKOUT means the same; C(blackouts), which of
+        V(events), V(files) and V(holidays) are all blackouts) and C(update) (C(duration), C(risk), C(max_unavailable), C(first),
+        C(last), C(failure_domains), C(blackouts), C(windows)).
+      - C(update.blackouts) are times in which no server may be out, and C(update.windows), where there are any, the only ones in
+        which servers may be. Each has C(start) and C(end), or for each week C(days) (V(mon) to V(sun), all when not given),
+        C(from) and C(to) (the whole day when not given), in the calendar's time zone.
     type: dict
     required: true
   pool:
@@ -98,6 +105,20 @@ options:
     type: list
     elements: str
     default: []
+  tenant:
+    description:
+      - The tenant that this run is for. Pools of other tenants are left alone, and one that is named is refused.
+      - Usually set once for all runs of a tenant, as the variable C(lowtide_tenant). All tenants when unset.
+    type: str
+  tenants:
+    description:
+      - What each tenant may have, by its name. Usually set once for all, as the variable C(lowtide_tenants).
+      - Its keys are C(standbys), the tenant's own standbys, which no other tenant's pool may name; C(max_standbys), how many
+        may be awake at a time; C(budget_per_day), what standbys awake may cost from midnight to midnight of C(time_zone)
+        (default V(UTC)).
+      - Where it is given, the tenant of each pool must be in it.
+    type: dict
+    default: {}
   now:
     description:
       - The moment to decide for, ISO 8601; UTC unless it has an offset.

@@ -29,6 +29,16 @@ options:
     type: dict
     vars:
       - name: lowtide_pools
+  tenant:
+    description: The tenant that this run is for; see M(lowtide.fleet.update_plan).
+    type: str
+    vars:
+      - name: lowtide_tenant
+  tenants:
+    description: What each tenant may have; see M(lowtide.fleet.update_plan).
+    type: dict
+    vars:
+      - name: lowtide_tenants
   deadline:
     description: When the last batch must have ended; a time, or a duration from O(now).
     type: str

@@ -28,6 +28,17 @@ options:
     required: true
     vars:
       - name: lowtide_pools
+  tenant:
+    description: The tenant that this run is for, as in the module M(lowtide.fleet.anomalies).
+    type: str
+    vars:
+      - name: lowtide_tenant
+  tenants:
+    description: What each tenant may have, as in the module M(lowtide.fleet.anomalies).
+    type: dict
+    default: {}
+    vars:
+      - name: lowtide_tenants
   now:
     description: The moment to decide for, ISO 8601; UTC unless it has an offset. The present when unset.
     type: str

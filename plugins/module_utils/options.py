@@ -9,12 +9,13 @@ Each specification here has a documentation fragment of the same name in ``plugi
 
 from __future__ import annotations
 
+import collections
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import timing
+from . import power_options, timing
 from .errors import InvalidOption
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
@@ -43,6 +44,26 @@ HISTORY: ArgumentSpec = dict(
     **_PROMETHEUS,
 )
 
+# Where runs keep their leases and records, when it is not the history.
+STATE: ArgumentSpec = dict(
+    state=dict(
+        type="dict",
+        options=dict(
+            type=dict(type="str", choices=["duckdb", "postgresql"], default="duckdb"),
+            path=dict(type="path"),
+            retention=dict(type="str", default="90d"),
+            url=dict(type="str"),
+            username=dict(type="str"),
+            password=dict(type="str", no_log=True),
+            validate_certs=dict(type="bool", default=True),
+            ca_path=dict(type="path"),
+            client_cert=dict(type="path"),
+            client_key=dict(type="path", no_log=False),
+            timeout=dict(type="str", default="30s"),
+        ),
+    ),
+)
+
 # How to reach vCenter or an ESXi host. What is needed of it is checked where it is used: other providers need none.
 VSPHERE: ArgumentSpec = dict(
     hostname=dict(type="str", fallback=(env_fallback, ["VMWARE_HOST"])),
@@ -51,6 +72,12 @@ VSPHERE: ArgumentSpec = dict(
     port=dict(type="int", default=443, fallback=(env_fallback, ["VMWARE_PORT"])),
     validate_certs=dict(type="bool", default=True, fallback=(env_fallback, ["VMWARE_VALIDATE_CERTS"])),
     ca_path=dict(type="path"),
+)
+
+# Where to read which host a server runs on.
+PLACEMENT: ArgumentSpec = dict(
+    connection=dict(type="dict", options=VSPHERE, apply_defaults=True),
+    find=dict(type="dict", options=power_options.FIND, apply_defaults=True),
 )
 
 # Where series are collected from.
@@ -68,6 +95,15 @@ SOURCE: ArgumentSpec = dict(
     find=dict(type="dict", default={}),
     **_PROMETHEUS,
 )
+
+# Times in which something may or may not be: one time, or one of each week, in the pool's time zone.
+_TIMES: ArgumentSpec = {
+    "start": dict(type="str"),
+    "end": dict(type="str"),
+    "days": dict(type="list", elements="str"),
+    "from": dict(type="str"),
+    "to": dict(type="str"),
+}
 
 # One pool: servers that share one demand.
 POOL: ArgumentSpec = dict(
@@ -106,12 +142,12 @@ POOL: ArgumentSpec = dict(
     standby=dict(
         type="dict",
         options=dict(
-            provider=dict(type="str", choices=["vsphere"], default="vsphere"),
+            **power_options.POWER,
+            connection=dict(type="str"),
             servers=dict(type="list", elements="str", required=True),
             cost_per_hour=dict(type="float", default=1.0),
             idle_cost_per_hour=dict(type="float", default=0.0),
             lead_time=dict(type="str", default="5m"),
-            idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
         ),
     ),
     balancer=dict(
@@ -143,9 +179,11 @@ POOL: ArgumentSpec = dict(
                     end=dict(type="str", required=True),
                     effect=dict(type="float"),
                     maintenance=dict(type="bool", default=False),
+                    blackout=dict(type="bool", default=False),
                 ),
             ),
             files=dict(type="list", elements="path", default=[]),
+            blackouts=dict(type="list", elements="str", choices=["events", "files", "holidays"], default=[]),
         ),
     ),
     update=dict(
@@ -158,8 +196,18 @@ POOL: ArgumentSpec = dict(
             first=dict(type="list", elements="str", default=[]),
             last=dict(type="list", elements="str", default=[]),
             failure_domains=dict(type="dict", default={}),
+            blackouts=dict(type="list", elements="dict", default=[], options=_TIMES),
+            windows=dict(type="list", elements="dict", default=[], options=_TIMES),
         ),
     ),
+)
+
+# What one tenant may have: its own standbys, so many awake at a time, so much a day.
+TENANT: ArgumentSpec = dict(
+    standbys=dict(type="list", elements="str"),
+    max_standbys=dict(type="int"),
+    budget_per_day=dict(type="float"),
+    time_zone=dict(type="str", default="UTC"),
 )
 
 # What every face that looks at pools takes.
@@ -167,6 +215,8 @@ COMMON: ArgumentSpec = dict(
     history=dict(type="dict", required=True, options=HISTORY),
     pools=dict(type="dict", required=True),
     pool=dict(type="list", elements="str", default=[]),
+    tenant=dict(type="str"),
+    tenants=dict(type="dict", default={}),
     now=dict(type="str"),
 )
 
@@ -356,7 +406,7 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
         ("update.first", first),
         ("update.last", [*first, *last]),
     ):
-        twice = next((server for server in servers if servers.count(server) > 1), None)
+        twice = next((server for server, count in collections.Counter(servers).items() if count > 1), None)
         if twice is not None:
             raise InvalidOption(f"{twice!r} is named twice", option=f"{option}.{place}", remedy="Name each server once")
     both = sorted(set(pool["servers"]) & set(standbys))

@@ -93,6 +93,7 @@ plan:
           required_by_step: [4, 4, 5]
           activate:
             - {server: web-s1, by: "2026-01-31T17:56:00Z", reason: "4 servers are needed, 3 are in service"}
+          candidates: [web-s2, web-s3]
           release: []
           upcoming:
             - {servers: 5, by: "2026-01-31T18:06:00Z"}

@@ -107,6 +107,55 @@ options:
         description: The port they are sent to.
         type: int
         default: 9
+  connections:
+    description: More vCenters, each with a name that C(standby.connection) of O(pools) may say instead of O(connection).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What pools call it.
+        type: str
+        required: true
+      hostname:
+        description: Name or address.
+        type: str
+      username:
+        description: Account to log in with.
+        type: str
+      password:
+        description: Its password.
+        type: str
+      port:
+        description: Port of the vSphere API.
+        type: int
+        default: 443
+      validate_certs:
+        description: Whether the server's certificate must be trusted.
+        type: bool
+        default: true
+      ca_path:
+        description: PEM file of the authority that signed the server's certificate, where the system does not know it.
+        type: path
+  pools:
+    description:
+      - The pools, as C(lowtide_pools). The standbys of a pool are woken by what its C(standby) says, those of different
+        pools at the same time; what it leaves open, and other servers, by what this task says.
+      - Where no server is named, it tells about the standbys of all of them.
+    type: dict
+    default: {}
+  tenant:
+    description: The tenant that this run is for. A server that is no standby of one of its O(pools) is refused.
+    type: str
+  tenants:
+    description: What each tenant may have; see O(lowtide.fleet.scaling_plan#module:tenants).
+    type: dict
+    default: {}
+  part:
+    description: Which part of what is asked for is done now.
+    type: str
+    choices: [both, activate, release]
+    default: both
   names:
     description:
       - Servers to tell about, besides those to wake and to release.
@@ -126,7 +175,8 @@ options:
     default: []
   candidates:
     description:
-      - Servers that take the place of those whose activation fails, in this order. One that is on already is passed over.
+      - Servers that take the place of those whose activation fails, in this order. One that is on already is passed over,
+        and one that is not of the same pool, as far as O(plan) and O(pools) tell.
     type: list
     elements: str
     default: []
@@ -236,6 +286,13 @@ EXAMPLES = r"""
     idle_state: "off"
     plan: "{{ scaling.plan }}"
 
+- name: Do what the plan says, with what each pool says of its standbys
+  lowtide.fleet.standby:
+    pools: "{{ lowtide_pools }}"
+    connection: "{{ lowtide_vsphere }}"
+    connections: "{{ lowtide_vcenters }}"
+    plan: "{{ scaling.plan }}"
+
 - name: What state is everything in the folder of the standbys in?
   lowtide.fleet.standby:
     find:
@@ -269,12 +326,23 @@ servers:
       description: Why it failed; none when it did not.
       type: str
       returned: always
+    replaces:
+      description: The server in whose place it was woken; none when it was asked for.
+      type: str
+      returned: always
     seconds:
       description: How long it took.
       type: float
       returned: always
   sample:
-    web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null, seconds: 9.2}
+    web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null, replaces: null, seconds: 9.2}
+pools:
+  description:
+    - The activated servers that are ready, and those that replace others, by the pool they were woken for; in check mode
+      those that would be woken. Where O(pools) or O(plan) name a pool for them.
+  type: dict
+  returned: when a server is asked for
+  sample: {web: [web-s1]}
 words:
   description: What was done, or would be, a sentence for each server.
   type: list

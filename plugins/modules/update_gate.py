@@ -14,9 +14,11 @@ author:
 description:
   - Put it first among the C(pre_tasks) of the play that updates, with C(run_once=true); it runs before each batch.
   - It goes on only when no more hosts than O(max_failures) have failed or become unreachable over the whole run (Ansible's
-    own C(max_fail_percentage) counts each batch alone, and no unreachable ones), when the time is within the plan's window
-    and deadline, and when what stays in service carries the newest demand and the newest forecast.
-  - Where room is lacking it looks again until O(timeout), then stops the run. A metric that is missing holds it back too.
+    own C(max_fail_percentage) counts each batch alone, and no unreachable ones), when the batch will have ended by the plan's
+    deadline and reaches into no blackout, when the servers of earlier batches are back in service by their balancer, and
+    when what stays in service carries the newest demand and the newest forecast.
+  - Where room is lacking it looks again until O(timeout), then stops the run, or shrinks the batch with O(shrink). A metric
+    that is missing holds it back too. Where the plan itself pauses before the batch, O(timeout) counts from its end.
   - Which servers are in service is read from the pool's balancer; a pool without one counts its servers, and the standbys
     that the plan woke, less those that the run has lost.
   - In check mode it looks once, says what it would do, and never fails.
@@ -37,6 +39,14 @@ options:
     description: How long to wait between two looks.
     type: str
     default: 15s
+  shrink:
+    description:
+      - Whether to let those servers of the batch go that there is room for, where there is still none for all of it after
+        O(timeout).
+      - The play must then update RV(hosts) only. Ansible can't put the others into a later batch of the same play; they are in
+        RV(left), for a second run with a new plan.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - lowtide.fleet.pools
   - lowtide.fleet.outlook
@@ -66,8 +76,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 decision:
-  description: V(go); in check mode V(wait) or V(stop) too, which fail otherwise.
+  description: V(go), or V(shrink) with O(shrink); in check mode V(wait) or V(stop) too, which fail otherwise.
   type: str
+  returned: success
+hosts:
+  description: Servers of the batch that may go now, in its order.
+  type: list
+  elements: str
+  returned: success
+left:
+  description: Servers of the batch that may not.
+  type: list
+  elements: str
   returned: success
 batch:
   description: The number of the batch in the plan; 0 when none of its hosts is in the plan.

@@ -13,10 +13,14 @@ author:
   - "The Lowtide authors (@lowtide)"
 description:
   - Forecasts the demand of the pools and picks the window, the order and the batches of a rolling update that displace the
-    least load, while what stays in service carries the demand with the risk each pool allows.
-  - Servers go pool after pool, one failure domain after another, the least loaded first; C(update.first) and C(update.last)
-    of a pool pin servers to its beginning and end, each alone in its batch.
-  - Standbys are woken only where they make room that the pool lacks, or save time.
+    least load, while what stays in service carries the demand with the risk each pool allows; among equals those that take
+    the least time, and then those that keep standbys awake for the least cost.
+  - Servers go pool after pool, in the order of O(pool), never two pools at once. At most one failure domain of a pool is out
+    at once; each is finished before the next, unless taking turns displaces clearly less. The least loaded go first.
+    C(update.first) and C(update.last) of a pool pin servers to its beginning and end, each alone in its batch.
+  - A plan may pause between two batches, where the demand is high or a blackout comes between.
+  - Standbys are woken only where they make room that the pool lacks, or save time, each when the first batch needs it.
+  - How the risk is made is in the collection's documentation, on the page about updates.
   - It decides and explains; it acts on nothing. Where no window keeps the risk, it fails and says what binds and what would
     help.
 options:
@@ -32,6 +36,65 @@ options:
     description: Whether standbys may be woken for the update.
     type: bool
     default: true
+  durations:
+    description:
+      - How long earlier updates of one server took, by pool, each a list of seconds.
+      - With five or more, what nine of ten took at most goes before C(update.duration) of the pool.
+    type: dict
+    default: {}
+  placement:
+    description:
+      - Where to read which ESXi host each server runs on, which becomes its failure domain; C(update.failure_domains) of a pool
+        goes before it.
+    type: dict
+    suboptions:
+      find:
+        description: How servers are found among virtual machines, as in M(lowtide.fleet.standby).
+        type: dict
+        suboptions:
+          names:
+            description: Names of virtual machines by server name, where they differ.
+            type: dict
+            default: {}
+          folder:
+            description: Look only in this folder, and below it.
+            type: str
+          attribute:
+            description: The custom attribute that holds the server's name.
+            type: str
+          attributes:
+            description: Look only among virtual machines whose custom attributes have these values.
+            type: dict
+            default: {}
+          tag:
+            description: Look only among virtual machines with this tag, C(name) or C(category:name).
+            type: str
+      connection:
+        description: How to reach vCenter, as in M(lowtide.fleet.standby). The account needs C(System.View) only.
+        type: dict
+        suboptions:
+          hostname:
+            description: Name or address. The environment variable E(VMWARE_HOST) where it is not given.
+            type: str
+          username:
+            description: Account to log in with. The environment variable E(VMWARE_USER) where it is not given.
+            type: str
+          password:
+            description: Its password. The environment variable E(VMWARE_PASSWORD) where it is not given.
+            type: str
+          port:
+            description: Port of the vSphere API. The environment variable E(VMWARE_PORT) where it is not given.
+            type: int
+            default: 443
+          validate_certs:
+            description:
+              - Whether the server's certificate must be trusted. The environment variable E(VMWARE_VALIDATE_CERTS) where it is
+                not given.
+            type: bool
+            default: true
+          ca_path:
+            description: PEM file of the authority that signed the server's certificate, where the system does not know it.
+            type: path
 extends_documentation_fragment:
   - lowtide.fleet.pools
   - lowtide.fleet.outlook
@@ -139,7 +202,7 @@ plan:
           type: str
           returned: always
         risk:
-          description: Probability that demand exceeds what stays in service while it is out.
+          description: Probability that demand exceeds what stays in service at any time while it is out.
           type: float
           returned: always
         spare_servers:
@@ -155,14 +218,53 @@ plan:
           type: list
           elements: str
           returned: always
-    standbys:
-      description: Standbys to wake for it, by when, and when they may sleep again.
+    batch_of:
+      description: The number of the batch that each server is in, by name.
       type: dict
       returned: always
-      sample: {activate: [web-s1], by: "2026-01-31T03:00:00Z", release_after: "2026-01-31T03:25:00Z"}
+      sample: {web3: 1, web1: 1, web2: 2}
+    standbys:
+      description:
+        - Standbys to wake for it, the first of them by when, and when all may sleep again.
+        - C(each) says it of each of them, with the batches that need it and what it costs awake. C(cost) is the sum.
+      type: dict
+      returned: always
+      sample:
+        activate: [web-s1]
+        by: "2026-01-31T03:00:00Z"
+        release_after: "2026-01-31T03:25:00Z"
+        cost: 0.17
+        each:
+          - server: web-s1
+            pool: web
+            wake: "2026-01-31T03:00:00Z"
+            ready: "2026-01-31T03:05:00Z"
+            release_after: "2026-01-31T03:25:00Z"
+            first_batch: 1
+            last_batch: 2
+            cost: 0.17
+    durations:
+      description:
+        - How long one batch of each pool takes, by its name; C(learned_from) is the number of earlier updates that say so, 0
+          where it is the pool's C(update.duration), and C(quantile) the share of them that took no longer.
+      type: dict
+      returned: always
+      sample: {web: {seconds: 300.0, learned_from: 0, quantile: null}}
     risk:
       description: The largest risk of a batch.
       type: float
+      returned: always
+    risk_of_any:
+      description: The risk that any batch runs short, at most.
+      type: float
+      returned: always
+    spare_servers:
+      description: Servers in service beyond those needed, in the batch with the fewest.
+      type: int
+      returned: always
+    why_not_sooner:
+      description: What stands against an earlier beginning.
+      type: str
       returned: always
     displaced_load:
       description: Of all batches, in load units times hours.

@@ -16,17 +16,20 @@ from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
-from ansible_collections.lowtide.fleet.plugins.module_utils.operations import update_plan
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import tenants, update_plan
 
 VARIABLES = {"history": "lowtide_history", "pools": "lowtide_pools"}
+# What need not be set.
+LIMITS = {"tenant": "lowtide_tenant", "tenants": "lowtide_tenants"}
 
 display = Display()
 
 # Both lookups of a play answer from one plan: made once for each question in a run of ansible-playbook.
 _PLANS: dict[str, dict[str, t.Any]] = {}
 
-# The orders that update_hosts gave out in this run. A play whose hosts it gave shows all hosts of the inventory until its
-# first batch starts, so that they can't be checked then.
+# The orders that update_hosts gave out in this run and whose batch sizes nobody has asked for yet. A play whose hosts it gave
+# shows all hosts of the inventory until its first batch starts, so that they can't be checked then. Ansible asks for hosts
+# and then serial of one play after another: once a play has its sizes, the next must have its hosts from there again.
 _GIVEN: list[list[str]] = []
 
 
@@ -69,7 +72,7 @@ def servers(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.A
         # ansible-lint checks the syntax without an inventory to name the servers, and nobody sees them.
         return ["localhost"]
     given = _completed(lookup, given, variables)
-    pools = options.pools(given["pools"], list(terms))
+    pools = tenants.chosen({**given, "pool": list(terms)})
     return [server for pool in pools.values() for server in pool["servers"]]
 
 
@@ -96,7 +99,9 @@ def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
     """
     playing = list(variables.get("ansible_play_hosts_all", plan["hosts"]))
     expected = [host for host in plan["hosts"] if host in set(playing)]
-    if plan["hosts"] not in _GIVEN and playing != expected:
+    given = plan["hosts"] in _GIVEN
+    _GIVEN.clear()
+    if not given and playing != expected:
         strangers = [host for host in playing if host not in plan["hosts"]]
         problem = f"the plan does not know {', '.join(strangers)}" if strangers else "the play has its own order"
         raise InvalidOption(
@@ -114,25 +119,43 @@ def sizes(plan: dict[str, t.Any], variables: dict[str, t.Any]) -> list[int]:
     return [count for count in counts if count]
 
 
+def batch_numbers(plan: dict[str, t.Any], names: t.Sequence[str]) -> list[int]:
+    """The number of the batch that each host is in, from 1.
+
+    :raises InvalidOption: on a host that the plan does not know.
+    """
+    known = {host: batch["number"] for batch in plan["batches"] for host in batch["hosts"]}
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise InvalidOption(
+            f"the plan does not know {', '.join(strangers)}",
+            option="_terms",
+            remedy="Ask for servers of the pools that it updates, or plan anew",
+        )
+    return [known[name] for name in names]
+
+
 def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """The options with those unset taken from the variables the inventory gives its hosts.
 
     A play's C(hosts) and C(serial) see the play's own variables and extra variables, but none of the inventory's.
     """
-    unset = [name for name in VARIABLES if given.get(name) is None]
-    if not unset:
+    unset = [name for name in (*VARIABLES, *LIMITS) if given.get(name) is None]
+    if not set(unset) & set(VARIABLES):
         return given
     inventory = _inventory_variables(lookup, variables)
     for name in unset:
-        if VARIABLES[name] not in inventory:
+        if name in LIMITS and LIMITS[name] not in inventory:
+            continue
+        if name in VARIABLES and VARIABLES[name] not in inventory:
             raise InvalidOption(
                 f"it is not given, and no variable {VARIABLES[name]} is set",
                 option=name,
                 remedy=f"Set {VARIABLES[name]} in the inventory's group_vars/all, as a variable of the play, or with -e",
             )
         templar = lookup._templar.copy_with_new_env(available_variables=inventory)
-        given[name] = templar.template(inventory[VARIABLES[name]])
-    return given
+        given[name] = templar.template(inventory[{**VARIABLES, **LIMITS}[name]])
+    return {name: value for name, value in given.items() if name not in LIMITS or value is not None}
 
 
 def _inventory_variables(lookup: LookupBase, variables: dict[str, t.Any]) -> dict[str, t.Any]:

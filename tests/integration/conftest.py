@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from postgresql_fixtures import postgresql
 from vsphere_fixtures import simulator, vcenter
 
-__all__ = ["simulator", "vcenter"]
+__all__ = ["postgresql", "simulator", "vcenter"]

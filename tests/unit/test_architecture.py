@@ -32,6 +32,7 @@ FLOORS = {
     "history": 3,
     "actuators": 3,
     "reporting": 3,
+    "power_options": 4,
     "options": 4,
     "operations": 4,
     "face": 4,

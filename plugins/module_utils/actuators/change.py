@@ -172,15 +172,17 @@ def change(
     activate: t.Sequence[str] = (),
     release: t.Sequence[str] = (),
     candidates: t.Sequence[str] = (),
+    fits: t.Callable[[str, str], bool] = lambda _candidate, _server: True,
     policy: Policy,
     clock: t.Callable[[], float] = time.monotonic,
 ) -> dict[str, Course]:
     """Wake and release servers, all of them together; one that fails does not stop the others.
 
-    A server whose activation fails is replaced by the first of the candidates that sleeps.
+    A server whose activation fails is replaced by the first of the candidates that sleeps and fits.
 
     :param provider: What acts.
     :param servers: What is known of each server named, from ``provider.look``.
+    :param fits: Whether a candidate can do what a server should have done.
     :param clock: Seconds that never go back.
     :return: How it ended, by server: all that were asked for, and the candidates that were used.
     """
@@ -195,7 +197,10 @@ def change(
         now = clock()
         for course in courses.values():
             course.expire(now, provider.trouble)
-        fresh = _replacements(courses, servers, reserve, replaced, policy, now)
+        fresh = {}
+        for course, name in _replacements(courses, reserve, fits, replaced):
+            fresh[name] = Course(name, "awake", servers[name], policy, now)
+            fresh[name].replaces = course.name
         if fresh:
             courses |= fresh
             known = {name: servers[name] for name in fresh}
@@ -246,19 +251,13 @@ def _probe(courses: list[Course], provider: Provider, clock: t.Callable[[], floa
 
 
 def _replacements(
-    courses: dict[str, Course],
-    servers: t.Mapping[str, Server],
-    reserve: list[str],
-    replaced: set[str],
-    policy: Policy,
-    now: float,
-) -> dict[str, Course]:
-    """A course for a candidate, for each activation that has failed and has none yet."""
-    fresh = {}
+    courses: dict[str, Course], reserve: list[str], fits: t.Callable[[str, str], bool], replaced: set[str]
+) -> t.Iterator[tuple[Course, str]]:
+    """A candidate for each activation that has failed and has none yet; both are crossed off."""
     for course in courses.values():
-        if course.goal == "awake" and course.failed and course.name not in replaced and reserve:
-            replaced.add(course.name)
-            name = reserve.pop(0)
-            fresh[name] = Course(name, "awake", servers[name], policy, now)
-            fresh[name].replaces = course.name
-    return fresh
+        if course.goal == "awake" and course.failed and course.name not in replaced:
+            name = next((name for name in reserve if fits(name, course.name)), None)
+            if name is not None:
+                replaced.add(course.name)
+                reserve.remove(name)
+                yield course, name

@@ -12,15 +12,16 @@ from __future__ import annotations
 import typing as t
 
 from ..errors import InvalidOption
-from .base import History
+from .base import History, Store
 from .duckdb_store import DuckDBHistory
+from .ledger import Lease, LeaseHeld, Record
 from .postgresql import PostgreSQLHistory
 from .prometheus import PrometheusHistory
 
 if t.TYPE_CHECKING:
     Spec = t.Mapping[str, t.Any]
 
-__all__ = ["History", "open", "require_writable"]
+__all__ = ["History", "Lease", "LeaseHeld", "Record", "Store", "open", "open_state", "require_writable"]
 
 
 def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option: str = "history") -> History:
@@ -40,6 +41,25 @@ def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option:
     if not read_only:
         require_writable(spec, option)
     return PrometheusHistory(spec, option=option)
+
+
+def open_state(params: Spec, *, tenant: str = "default", read_only: bool = False) -> Store:
+    """The store where runs keep their leases and records.
+
+    :param params: Checked values of ``options.STATE`` and ``options.COMMON``: O(state), or else O(history).
+    :param tenant: Whose; each tenant's is apart from the others'.
+    :raises InvalidOption: when there is neither a O(state) nor a history that can be written to.
+    :raises NotFound: when it is only read from and is not there.
+    """
+    if params.get("state"):
+        return t.cast(Store, open(params["state"], tenant=tenant, read_only=read_only, option="state"))
+    if params["history"]["type"] == "prometheus":
+        raise InvalidOption(
+            "a history of type prometheus keeps no leases and no records",
+            option="state",
+            remedy="Give a store of type duckdb or postgresql, as the variable lowtide_state",
+        )
+    return t.cast(Store, open(params["history"], tenant=tenant, read_only=read_only))
 
 
 def require_writable(spec: Spec, option: str = "history") -> None:

@@ -14,6 +14,7 @@ from ..errors import InvalidOption, NotEnoughHistory
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from ..timing import iso, words
+from .ledger import Lease, Record
 
 if t.TYPE_CHECKING:
     import numpy
@@ -161,6 +162,26 @@ class Store(History, t.Protocol):
 
     def prune(self, now: datetime.datetime) -> int:
         """Drop what is older than the retention, and return how many samples that were."""
+
+    def acquire(self, name: str, *, holder: str, seconds: float, now: datetime.datetime, why: str = "") -> Lease:
+        """See :meth:`~.ledger.Ledger.acquire`."""
+
+    def renew(self, name: str, *, holder: str, seconds: float, now: datetime.datetime) -> Lease:
+        """See :meth:`~.ledger.Ledger.renew`."""
+
+    def release(self, name: str, *, holder: str) -> bool:
+        """See :meth:`~.ledger.Ledger.release`."""
+
+    def leases(self) -> list[Lease]:
+        """See :meth:`~.ledger.Ledger.leases`."""
+
+    def append(self, kind: str, name: str, body: t.Mapping[str, t.Any], *, now: datetime.datetime) -> int:
+        """See :meth:`~.ledger.Ledger.append`."""
+
+    def records(self, kind: str, name: str | None = None, *, since: datetime.datetime | None = None) -> list[Record]:
+        """See :meth:`~.ledger.Ledger.records`."""
+
+    def __enter__(self) -> Store: ...
 
 
 class Closing:

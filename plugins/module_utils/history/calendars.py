@@ -25,6 +25,7 @@ class Event:
     :param kind: C(event), C(holiday) or C(calendar), which is an ICS file's.
     :param effect: Load while it lasts as a multiple of what it would be, where the user knows; else None.
     :param maintenance: What was measured while it lasted is left out of what is learned.
+    :param blackout: No server may be out for an update while it lasts.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Event:
     kind: str
     effect: float | None = None
     maintenance: bool = False
+    blackout: bool = False
 
 
 def events(
@@ -81,7 +83,8 @@ def _given(item: t.Mapping[str, t.Any], zone: zoneinfo.ZoneInfo, option: str) ->
             f"{effect!r} is no multiple of load", option=f"{option}.effect", remedy="Write 1.8 for 80 % more"
         )
     effect = None if effect is None else float(effect)
-    return Event(str(item["name"]), *times, "event", effect, bool(item.get("maintenance")))
+    marks = [bool(item.get(mark)) for mark in ("maintenance", "blackout")]
+    return Event(str(item["name"]), *times, "event", effect, *marks)
 
 
 def _local(value: t.Any, zone: zoneinfo.ZoneInfo, option: str) -> datetime.datetime:
@@ -120,7 +123,10 @@ def _holidays(
 def _file(
     path: str, zone: zoneinfo.ZoneInfo, start: datetime.datetime, end: datetime.datetime, option: str
 ) -> list[Event]:
-    """The events of an ICS file (RFC 5545), each time that they recur. Its times without a zone are local."""
+    """The events of an ICS file (RFC 5545), each time that they recur. Its times without a zone are local.
+
+    One of the category BLACKOUT is a blackout.
+    """
     try:
         parsed = icalendar.Calendar.from_ical(pathlib.Path(path).expanduser().read_bytes())
     except OSError as exc:
@@ -140,5 +146,6 @@ def _file(
             for value in (item.start, item.end)
         )
         if last > first:
-            found.append(Event(str(item.get("SUMMARY", "")), first, last, "calendar"))
+            blackout = any(str(name).strip().upper() == "BLACKOUT" for name in getattr(item, "categories", ()))
+            found.append(Event(str(item.get("SUMMARY", "")), first, last, "calendar", blackout=blackout))
     return found

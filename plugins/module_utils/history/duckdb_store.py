@@ -106,8 +106,12 @@ class DuckDBHistory(Tables):
             with self._transaction():
                 self._rows(TABLES.format(text="VARCHAR") + _SAMPLES)
                 self._rows("INSERT INTO lowtide VALUES (?, 0)", [FORMAT])
+            self.format = FORMAT
             return
         self._check_format(self._rows("SELECT format FROM lowtide")[0][0] if "lowtide" in tables else None)
+        if self.format < FORMAT and not read_only:
+            with self._transaction():
+                self._upgrade("VARCHAR")
 
     def close(self) -> None:
         """Close the file and let others have it."""

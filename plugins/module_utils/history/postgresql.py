@@ -175,6 +175,8 @@ class PostgreSQLHistory(Tables):
                     )
                     self._connection.execute(TABLES.format(text="TEXT") + _SAMPLES)
                     self._rows("INSERT INTO lowtide VALUES (?, 0)", [FORMAT])
+                    self.format = FORMAT
+                self._upgrade("TEXT")
 
     def _format_is_known(self) -> bool:
         """Whether the tables are there, of a format that is known.

@@ -6,7 +6,8 @@
 
 C(series) names each series once; C(samples) is long and narrow: series, time (epoch seconds, the end of a step) and
 value. C(coverage) notes what was asked of which source, so that a server that is silent is not asked for again.
-C(marks) are times to leave out. C(lowtide) holds the format, and a counter that each writer raises first.
+C(marks) are times to leave out. C(lowtide) holds the format, and a counter that each writer raises first. What runs
+remember is beside it: see :mod:`~.ledger`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from ..errors import InvalidOption
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from ..timing import duration
+from . import ledger
 from .base import Batch, Closing, Mark, Pools, Summary, aligned, require_all, wanted
 
 if t.TYPE_CHECKING:
     import numpy
 
-FORMAT = 1
-TABLES = """
+FORMAT = 2
+TABLES = (
+    """
 CREATE TABLE lowtide (format INTEGER NOT NULL, writes BIGINT NOT NULL);
 CREATE TABLE series (
     id INTEGER PRIMARY KEY, pool {text} NOT NULL, server {text} NOT NULL, metric {text} NOT NULL,
@@ -41,13 +44,17 @@ CREATE TABLE marks (
     PRIMARY KEY (pool, servers, first, last, why)
 );
 """
+    + ledger.TABLES
+)
+# What makes a store of one format less into one of each format.
+UPGRADES = {2: ledger.TABLES}
 _FOLDED = {"max": "max(value)", "mean": "avg(value)", "rate": "avg(value)"}
 _ALL_SERVERS = "*"
 
 Known = t.Tuple[SeriesKey, int, str, int]
 
 
-class Tables(Closing):
+class Tables(Closing, ledger.Ledger):
     """See :class:`~.base.Store`. A subclass says how statements are run and samples moved."""
 
     where: str
@@ -98,12 +105,22 @@ class Tables(Closing):
                 option=self.option,
                 remedy="Name another one; it is made by the first collection",
             )
+        self.format = found
         if found > FORMAT:
             raise InvalidOption(
                 f"{self.where} has format {found}, and this version of Lowtide knows formats up to {FORMAT}",
                 option=self.option,
                 remedy="Update the collection lowtide.fleet, or name another history",
             )
+
+    def _upgrade(self, text: str) -> None:
+        """Make an older store one of this format. :param text: The database's type of a text."""
+        while self.format < FORMAT:
+            for statement in UPGRADES[self.format + 1].format(text=text).split(";"):
+                if statement.strip():
+                    self._rows(statement)
+            self.format += 1
+            self._rows("UPDATE lowtide SET format = ?", [self.format])
 
     def read(
         self,

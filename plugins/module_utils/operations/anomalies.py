@@ -20,6 +20,7 @@ from ..errors import InvalidOption, NotEnoughHistory
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
+from . import tenants
 
 if t.TYPE_CHECKING:
     import numpy
@@ -78,7 +79,7 @@ def anomalies(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]
     :returns: ``anomalies``, a list of flags, newest first; ``pools``, the state of each; ``words``, a sentence each.
     """
     asked = asked_for(params)
-    pools = options.pools(params["pools"], params["pool"])
+    pools = tenants.chosen(params)
     found: list[dict[str, t.Any]] = []
     states = {}
     for name, pool in pools.items():

@@ -17,6 +17,7 @@ from ..history.health import report
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from ..timing import duration, iso, moment
+from . import tenants
 
 _GAPS_NAMED = 20
 
@@ -33,7 +34,7 @@ def collect(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     spec = options.checked(params["history"], options.HISTORY, "history")
     if params["sources"] or params["marks"]:
         history.require_writable(spec)
-    pools = options.pools(params["pools"], params["pool"])
+    pools = tenants.chosen(params)
     now = moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
     run = _Run(spec, pools, now, params, check_mode)
     collected: list[dict[str, t.Any]] = []

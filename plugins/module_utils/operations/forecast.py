@@ -22,7 +22,7 @@ from ..history import calendars
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
-from . import forecast_file
+from . import forecast_file, tenants
 
 if t.TYPE_CHECKING:
     import numpy
@@ -61,7 +61,7 @@ def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     :returns: ``forecasts``, a list of items by pool and, when asked, server; ``words``, a sentence each; ``warnings``.
     """
     asked = asked_for(params)
-    pools = options.pools(params["pools"], params["pool"])
+    pools = tenants.chosen(params)
     demands = [read(params["history"], {name: pool}, asked) for name, pool in pools.items()]
     items = []
     for (name, pool), series in zip(pools.items(), demands, strict=True):

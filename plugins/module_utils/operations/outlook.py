@@ -13,10 +13,10 @@ import typing as t
 from .. import options, timing
 from ..errors import InvalidOption
 from ..libraries import numpy as np
-from ..planning.demand import server_loads
+from ..planning.demand import clustering, server_loads
 from ..planning.distribution import DemandForecast
 from ..series import Series
-from . import forecast
+from . import forecast, tenants
 
 # Levels that every plan reads its tails from, besides those its pools ask for.
 LEVELS = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
@@ -61,7 +61,7 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
     :param levels: The level of demand that a pool is planned by.
     :raises LowtideError: naming the option, when a pool has no history or an option is wrong.
     """
-    pools = options.pools(params["pools"], params["pool"])
+    pools = tenants.chosen(params)
     wanted = sorted({*LEVELS, *(levels(pool) for pool in pools.values())})
     asked = forecast.asked_for({**params, "quantiles": wanted, "per_server": True})
     given = {item["pool"]: item for item in params["forecasts"] or [] if item.get("server") is None}
@@ -78,7 +78,7 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
         total = series.select(servers=(None,))
         (item,) = [given[name]] if given else forecast.for_series(total, pool, asked)
         result.items.append(item)
-        result.forecasts[name] = DemandForecast.from_item(item)
+        result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
         result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
         result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400)
         newest = _newest(total)

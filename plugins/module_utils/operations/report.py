@@ -18,6 +18,7 @@ from ..errors import InvalidOption
 from ..planning.demand import pool_demand
 from ..reporting import page, traffic
 from ..reporting.charts import Capacity, Tail
+from . import tenants
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -87,14 +88,14 @@ def _check_inputs(params: dict[str, t.Any]) -> None:
 
 
 def _contents(params: dict[str, t.Any]) -> page.Contents:
-    pools = options.pools(params["pools"], params["pool"]) if params["pools"] else {}
+    pools = tenants.chosen(params) if params["pools"] else {}
     zones = {
         name: page.zone(pool["calendar"]["time_zone"], f"pools.{name}.calendar.time_zone")
         for name, pool in pools.items()
     }
     names = {zone.key for zone in zones.values()}
     common = params["time_zone"] or (names.pop() if len(names) == 1 else "UTC")
-    wanted = set(params["pool"])
+    wanted = set(pools) if params["tenant"] else set(params["pool"])
     forecasts = [item for item in params["forecasts"] if not wanted or item["pool"] in wanted]
     return page.Contents(
         title=params["title"],

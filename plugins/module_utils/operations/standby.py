@@ -6,84 +6,64 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import datetime
 import typing as t
 
-from .. import options, timing
+from .. import options, power_options, timing
 from ..actuators.change import Course, Policy, change
-from ..actuators.command import Command
 from ..actuators.power import Provider, Server, UnknownServer
 from ..actuators.readiness import answers
-from ..actuators.vsphere import VSphere
-from ..actuators.wake_on_lan import WakeOnLan
 from ..errors import InvalidOption
+from ..planning.demand import owned_standbys
+from . import means, tenants
 
 SPEC: options.ArgumentSpec = dict(
-    provider=dict(type="str", choices=["vsphere", "command", "wake_on_lan"], default="vsphere"),
+    **power_options.POWER,
     connection=dict(type="dict", options=options.VSPHERE, apply_defaults=True),
-    find=dict(
-        type="dict",
-        apply_defaults=True,
-        options=dict(
-            names=dict(type="dict", default={}),
-            folder=dict(type="str"),
-            attribute=dict(type="str"),
-            attributes=dict(type="dict", default={}),
-            tag=dict(type="str"),
-        ),
+    connections=dict(
+        type="list", elements="dict", default=[], options=dict(name=dict(type="str", required=True), **options.VSPHERE)
     ),
-    commands=dict(
-        type="dict",
-        apply_defaults=True,
-        options=dict(
-            look=dict(type="list", elements="str"),
-            wake=dict(type="list", elements="str"),
-            suspend=dict(type="list", elements="str"),
-            shut_down=dict(type="list", elements="str"),
-            timeout=dict(type="str", default="60s"),
-        ),
-    ),
-    wake_on_lan=dict(
-        type="dict",
-        options=dict(
-            macs=dict(type="dict", required=True),
-            addresses=dict(type="dict", default={}),
-            port=dict(type="int", default=22),
-            broadcast=dict(type="str", default="255.255.255.255"),
-            udp_port=dict(type="int", default=9),
-        ),
-    ),
+    pools=dict(type="dict", default={}),
+    tenant=dict(type="str"),
+    tenants=dict(type="dict", default={}),
+    part=dict(type="str", choices=["both", "activate", "release"], default="both"),
     names=dict(type="list", elements="str", default=[]),
     activate=dict(type="list", elements="str", default=[]),
     release=dict(type="list", elements="str", default=[]),
     candidates=dict(type="list", elements="str", default=[]),
     plan=dict(type="dict"),
     now=dict(type="str"),
-    idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
     wait=dict(type="bool", default=True),
     timeout=dict(type="str", default="5m"),
     shutdown_timeout=dict(type="str", default="2m"),
-    check=dict(
-        type="dict",
-        options=dict(
-            port=dict(type="int", required=True), path=dict(type="str"), timeout=dict(type="str", default="2s")
-        ),
-    ),
     parallel=dict(type="int", default=16),
 )
 
+Group = t.Tuple[means.Means, Policy, Provider]
+
 
 class Wishes(t.NamedTuple):
-    """What is asked for: servers to wake, to put to sleep, and to wake in place of one that fails."""
+    """What is asked for: servers to wake, to put to sleep, and to wake in place of one that fails.
+
+    :param pools: Which pools of the plan name a server; a candidate of a pool stands in for servers of that pool only.
+    """
 
     activate: list[str]
     release: list[str]
     candidates: list[str]
+    pools: dict[str, set[str]] = {}  # noqa: RUF012 - a named tuple's default, which nothing changes
 
     @property
     def asked(self) -> list[str]:
         """The servers that are to change, each once."""
         return [*self.activate, *self.release]
+
+    def fits(self, candidate: str, server: str) -> bool:
+        """Whether a candidate may wake in place of a server."""
+        own, theirs = self.pools.get(candidate), self.pools.get(server)
+        return own is None or theirs is None or bool(own & theirs)
 
 
 def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
@@ -92,43 +72,101 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     :returns: ``servers`` by name, ``words``, ``warnings``, ``diff``; and ``failed`` with ``msg`` when a server failed.
     """
     wishes = wanted(params)
-    policy = _policy(params)
-    with _provider(params) as provider:
-        names = list(dict.fromkeys([*params["names"], *wishes.asked, *wishes.candidates]))
-        servers = _look(provider, names, params)
+    pools = tenants.chosen({**params, "pool": []}) if params["pools"] else {}
+    names = list(dict.fromkeys([*params["names"], *wishes.asked, *wishes.candidates]))
+    if pools and not names:
+        names = list(dict.fromkeys(server for pool in pools.values() for server in tenants.standbys(pool)))
+    tenants.require_own(names, pools, params["tenant"])
+    for name, pool in pools.items():
+        for server in tenants.standbys(pool):
+            wishes.pools.setdefault(server, set()).add(name)
+    with contextlib.ExitStack() as stack:
+        groups = _groups(names, params, pools, stack)
+        servers = _together(lambda group: _look(group, params), groups)
         if not wishes.asked:
             return _gathered(servers)
         if check_mode:
-            result = _foretold(wishes, servers, params["idle_state"])
+            idle = {
+                name: group.settings["idle_state"] for group, _policy_of, _provider in groups for name in group.servers
+            }
+            result = _foretold(wishes, servers, idle)
         else:
-            result = _done(change(provider, servers, **wishes._asdict(), policy=policy), wishes)
+            courses = _together(lambda group: _change(*group, servers, wishes), groups)
+            order = [name for name in wishes.asked if name in courses]
+            result = _done({name: courses[name] for name in dict.fromkeys([*order, *courses])}, wishes)
+    result["pools"] = _by_pool(result, wishes, params["plan"], pools, check_mode)
     told = {name: _item(servers[name], ready=_up(servers[name])) for name in params["names"]}
     result["servers"] = told | result["servers"]
     return result
 
 
-def _look(provider: Provider, names: list[str], params: dict[str, t.Any]) -> dict[str, Server]:
-    """The state of the servers named, or of all there are."""
+def _groups(
+    names: list[str], params: dict[str, t.Any], pools: dict[str, t.Any], stack: contextlib.ExitStack
+) -> list[Group]:
+    """The servers by what wakes them, each group with its session open."""
+    if params["parallel"] < 1:
+        raise InvalidOption(
+            f"{params['parallel']} calls at a time make no progress", option="parallel", remedy="Give at least 1"
+        )
+    groups = [(group, _policy(group.settings, params)) for group in means.grouped(names, params, pools)]
+    return [
+        (group, policy, stack.enter_context(means.provider(group.settings, params["parallel"])))
+        for group, policy in groups
+    ]
+
+
+def _together(work: t.Callable[[Group], dict[str, t.Any]], groups: list[Group]) -> dict[str, t.Any]:
+    """The results of all groups, worked on at the same time."""
+    result: dict[str, t.Any] = {}
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(groups)) as pool:
+        for own in pool.map(work, groups):
+            result |= own
+    return result
+
+
+def _look(group: Group, params: dict[str, t.Any]) -> dict[str, Server]:
+    """The state of the servers of a group, or of all there are."""
+    means_of, _policy_of, provider = group
     try:
-        return provider.look(names or provider.names())
+        return provider.look(means_of.servers or provider.names())
     except UnknownServer as exc:
         options_naming = (name for name in ("names", "activate", "release", "candidates") if exc.server in params[name])
-        exc.option = exc.option or next(options_naming, "plan")
+        exc.option = exc.option or next(options_naming, "plan" if params["plan"] else "pools")
         raise
 
 
+def _change(
+    group: means.Means, policy: Policy, provider: Provider, servers: dict[str, Server], wishes: Wishes
+) -> dict[str, Course]:
+    """Bring the servers of a group to where they are wanted."""
+    own = set(group.servers)
+    activate, release, candidates = ([name for name in names if name in own] for names in wishes[:3])
+    return change(
+        provider,
+        servers,
+        activate=activate,
+        release=release,
+        candidates=candidates,
+        fits=wishes.fits,
+        policy=policy,
+    )
+
+
 def wanted(params: dict[str, t.Any]) -> Wishes:
-    """The wishes of the options and of the plan together.
+    """The wishes of the options and of the plan together, or the part of them asked for.
 
     A release of the plan that is not due yet is left for a later run.
 
     :raises InvalidOption: on a server that is to wake and to sleep, or a plan that is none.
     """
     now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
-    wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]))
-    for pool in _pools(params["plan"]).values():
-        wishes.activate.extend(item["server"] for item in pool.get("activate", []))
+    wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]), {})
+    for name, pool in _pools(params["plan"]).items():
+        woken = [item["server"] for item in pool.get("activate", [])]
+        wishes.activate.extend(woken)
         wishes.candidates.extend(pool.get("candidates", []))
+        for server in (*woken, *pool.get("candidates", [])):
+            wishes.pools.setdefault(server, set()).add(name)
         wishes.release.extend(
             item["server"]
             for item in pool.get("release", [])
@@ -141,8 +179,13 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
             option="release",
             remedy="Name it in one of them; the servers of the plan count too",
         )
-    unique = Wishes(*(list(dict.fromkeys(names)) for names in wishes))
-    return unique._replace(candidates=[name for name in unique.candidates if name not in unique.asked])
+    for name in (*params["activate"], *params["candidates"]):
+        wishes.pools.pop(name, None)
+    unique = Wishes(*(list(dict.fromkeys(names)) for names in wishes[:3]), wishes.pools)
+    unique = unique._replace(candidates=[name for name in unique.candidates if name not in unique.asked])
+    if params["part"] == "activate":
+        return unique._replace(release=[])
+    return unique._replace(activate=[], candidates=[]) if params["part"] == "release" else unique
 
 
 def _pools(plan: dict[str, t.Any] | None) -> dict[str, t.Any]:
@@ -160,8 +203,8 @@ def _pools(plan: dict[str, t.Any] | None) -> dict[str, t.Any]:
     return plan["pools"]
 
 
-def _policy(params: dict[str, t.Any]) -> Policy:
-    check = params["check"]
+def _policy(settings: t.Mapping[str, t.Any], params: dict[str, t.Any]) -> Policy:
+    check = settings["check"]
     probe = None
     if check:
         seconds = timing.duration(check["timeout"], "check.timeout")
@@ -170,7 +213,7 @@ def _policy(params: dict[str, t.Any]) -> Policy:
             return answers(str(server.ip), check["port"], check["path"], seconds)
 
     return Policy(
-        idle_state=params["idle_state"],
+        idle_state=settings["idle_state"],
         wait=params["wait"],
         timeout=timing.duration(params["timeout"], "timeout"),
         shutdown_timeout=timing.duration(params["shutdown_timeout"], "shutdown_timeout"),
@@ -178,25 +221,38 @@ def _policy(params: dict[str, t.Any]) -> Policy:
     )
 
 
-def _provider(params: dict[str, t.Any]) -> Provider:
-    if params["parallel"] < 1:
-        raise InvalidOption(
-            f"{params['parallel']} calls at a time make no progress", option="parallel", remedy="Give at least 1"
-        )
-    parallel = params["parallel"]
-    if params["provider"] == "command":
-        return Command(params["commands"], parallel=parallel)
-    if params["provider"] == "wake_on_lan":
-        if not params["wake_on_lan"]:
-            raise InvalidOption(
-                "it is needed with this provider", option="wake_on_lan", remedy="Give at least its macs"
-            )
-        return WakeOnLan(params["wake_on_lan"], params["commands"], parallel=parallel)
-    return VSphere(params["connection"], find=params["find"], parallel=parallel)
+def _by_pool(
+    result: dict[str, t.Any],
+    wishes: Wishes,
+    plan: dict[str, t.Any] | None,
+    pools: dict[str, dict[str, t.Any]],
+    check_mode: bool,
+) -> dict[str, list[str]]:
+    """The activated servers that are ready, by the pool they were woken for; in check mode all that would be woken.
+
+    A standby that several pools share is the one's whose plan wakes it, else the weightiest's.
+    """
+    owner = {server: name for name, servers in owned_standbys(pools).items() for server in servers}
+    for name, item in _pools(plan).items():
+        owner |= {entry["server"]: name for entry in item.get("activate", []) if name}
+    by_pool: dict[str, list[str]] = {}
+    for server, item in result["servers"].items():
+        first = server
+        while result["servers"][first].get("replaces"):
+            first = result["servers"][first]["replaces"]
+        if first in wishes.activate and first in owner and (check_mode or item["ready"]):
+            by_pool.setdefault(owner[first], []).append(server)
+    return by_pool
 
 
 def _item(
-    server: Server, *, ready: bool, changed: bool = False, failed: str | None = None, seconds: float = 0.0
+    server: Server,
+    *,
+    ready: bool,
+    changed: bool = False,
+    failed: str | None = None,
+    replaces: str | None = None,
+    seconds: float = 0.0,
 ) -> dict[str, t.Any]:
     return {
         "power": server.power,
@@ -204,6 +260,7 @@ def _item(
         "ip": server.ip,
         "changed": changed,
         "failed": failed,
+        "replaces": replaces,
         "seconds": round(seconds, 1),
     }
 
@@ -222,16 +279,19 @@ def _gathered(servers: dict[str, Server]) -> dict[str, t.Any]:
     }
 
 
-def _foretold(wishes: Wishes, servers: dict[str, Server], idle_state: str) -> dict[str, t.Any]:
-    """The result of check mode: what a run would do, if all goes well."""
+def _foretold(wishes: Wishes, servers: dict[str, Server], idle: dict[str, str]) -> dict[str, t.Any]:
+    """The result of check mode: what a run would do, if all goes well.
+
+    :param idle: What a server becomes when it is released.
+    """
     items, after, words = {}, {}, []
     for name in wishes.asked:
         server = servers[name]
         awake = name in wishes.activate
         changes = (server.power == "on") != awake
-        after[name] = ("on" if awake else idle_state) if changes else server.power
+        after[name] = ("on" if awake else idle[name]) if changes else server.power
         items[name] = _item(server, ready=_up(server), changed=changes)
-        words.append(f"{name}: {_would(server, awake, idle_state, changes)}")
+        words.append(f"{name}: {_would(server, awake, idle[name], changes)}")
     before = {name: servers[name].power for name in wishes.asked}
     return {
         "changed": before != after,
@@ -256,6 +316,7 @@ def _done(courses: dict[str, Course], wishes: Wishes) -> dict[str, t.Any]:
             ready=course.ready or (course.goal == "awake" and not course.policy.wait and _up(course.server)),
             changed=course.changed,
             failed=course.failed,
+            replaces=course.replaces,
             seconds=course.seconds,
         )
         for name, course in courses.items()

@@ -14,7 +14,7 @@ from .. import options, timing
 from ..errors import LowtideError
 from ..planning import gate
 from ..planning.demand import owned_standbys
-from . import balancer_pool, outlook, update_plan
+from . import balancer_pool, outlook, update_plan, update_rules
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -23,6 +23,7 @@ SPEC: options.ArgumentSpec = dict(
     max_failures=dict(type="int", default=0),
     timeout=dict(type="str", default="10m"),
     interval=dict(type="str", default="15s"),
+    shrink=dict(type="bool", default=False),
 )
 
 
@@ -41,48 +42,68 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
     timeout = timing.duration(params["timeout"], "timeout")
     interval = max(1.0, timing.duration(params["interval"], "interval"))
     began = time.monotonic()
+    patience = None
     while True:
-        verdict, warnings = _look(params, plan, run)
+        verdict, warnings, now = _look(params, plan, run)
         waited = time.monotonic() - began
-        if verdict.decision != "wait" or check_mode or waited + interval > timeout:
+        if patience is None:
+            patience = timeout + _pause(plan, run, now)
+        if verdict.decision != "wait" or check_mode or waited + interval > patience:
             break
         time.sleep(interval)
-    number = _batch_number(plan, run)
-    if verdict.decision != "go" and not check_mode:
-        waiting = f" after waiting {timing.words(waited)}" if verdict.decision == "wait" else ""
+    number, decision = _batch_number(plan, run), verdict.decision
+    if decision == "wait" and params["shrink"] and verdict.hosts:
+        decision = "shrink"
+    if decision in ("wait", "stop") and not check_mode:
+        waiting = f" after waiting {timing.words(waited)}" if decision == "wait" else ""
         raise Stopped(
             f"batch {number} of {len(plan['batches'])} does not go{waiting}: {'; '.join(verdict.reasons)}",
             remedy="What was updated is back in service, and what was not is untouched; plan anew when the cause is gone",
         )
+    left = [host for host in run.batch if host not in verdict.hosts]
+    words = [f"batch {number} of {len(plan['batches'])} ({', '.join(run.batch)}): {decision}", *verdict.reasons]
+    if decision == "shrink":
+        words.append(f"there is room for {', '.join(verdict.hosts)}; {', '.join(left)} must be left for later")
     return {
         "changed": False,
-        "decision": verdict.decision,
+        "decision": decision,
+        "hosts": verdict.hosts if decision in ("go", "shrink") else [],
+        "left": left if decision in ("go", "shrink") else list(run.batch),
         "batch": number,
         "batches": len(plan["batches"]),
         "waited_seconds": round(waited, 1),
-        "words": [
-            f"batch {number} of {len(plan['batches'])} ({', '.join(run.batch)}): {verdict.decision}",
-            *verdict.reasons,
-        ],
+        "words": words,
         "warnings": warnings,
     }
 
 
-def _look(params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run) -> tuple[gate.Verdict, list[str]]:
-    """The verdict of this moment."""
+def _pause(plan: dict[str, t.Any], run: gate.Run, now: datetime.datetime) -> float:
+    """Seconds that the plan itself pauses before a batch after the first, from now on."""
+    number = _batch_number(plan, run)
+    starts = [batch.get("start") for batch in plan["batches"] if batch["number"] == number and number > 1]
+    return max([0.0, *((timing.moment(start) - now).total_seconds() for start in starts if start)])
+
+
+def _look(
+    params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run
+) -> tuple[gate.Verdict, list[str], datetime.datetime]:
+    """The verdict of this moment, warnings, and the moment."""
     seen = outlook.outlook({**params, "pool": plan["pools"]}, lambda pool: 1 - pool["update"]["risk"])
     standbys = owned_standbys(seen.pools)
+    now = seen.now if params["now"] else datetime.datetime.now(datetime.UTC)
     verdict = gate.judge(
         plan,
         run,
         seen.pools,
         seen.forecasts,
-        now=seen.now if params["now"] else datetime.datetime.now(datetime.UTC),
+        now=now,
         demand=seen.demand,
         serving={name: _serving(name, pool, plan, run, standbys[name]) for name, pool in seen.pools.items()},
         max_failures=params["max_failures"],
+        closed=update_rules.closed(seen.pools, now, timing.moment(plan["deadline"])),
+        watched=[name for name, pool in seen.pools.items() if pool["balancer"]],
     )
-    return verdict, seen.warnings
+    return verdict, seen.warnings, now
 
 
 def _serving(

@@ -15,7 +15,7 @@ from .. import options, timing
 from ..errors import InvalidOption
 from ..planning import updates
 from ..planning.demand import owned_standbys
-from . import outlook
+from . import outlook, update_rules
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -23,6 +23,8 @@ SPEC: options.ArgumentSpec = dict(
     deadline=dict(type="str"),
     awake=dict(type="list", elements="str", default=[]),
     use_standbys=dict(type="bool", default=True),
+    durations=dict(type="dict", default={}),
+    placement=dict(type="dict", options=options.PLACEMENT),
 )
 
 
@@ -43,7 +45,7 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
     standbys = owned_standbys(seen.pools)
     plan = updates.plan(
-        seen.pools,
+        update_rules.placed(seen.pools, params["placement"]),
         seen.forecasts,
         now=seen.now,
         deadline=min(deadline, ends),
@@ -55,6 +57,8 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         spare_standbys={name: [server for server in names if server not in awake] for name, names in standbys.items()}
         if params["use_standbys"]
         else None,
+        closed=update_rules.closed(seen.pools, seen.now, min(deadline, ends)),
+        durations=update_rules.durations(params["durations"], seen.pools),
     )
     return {
         "changed": False,

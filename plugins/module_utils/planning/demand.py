@@ -15,6 +15,9 @@ from ..errors import NotEnoughHistory
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 
+# Steps that are enough to tell how the highest of a hundred come together.
+_FEW_RISES = 1000
+
 
 def pool_demand(series: Series, pool: str, metric: str) -> Series:
     """The demand of one pool, as one row.
@@ -37,6 +40,26 @@ def pool_demand(series: Series, pool: str, metric: str) -> Series:
         )
     total = np.where(np.isnan(servers.values).all(axis=0), np.nan, np.nansum(servers.values, axis=0))
     return dataclasses.replace(servers, keys=(SeriesKey(pool, None, metric),), values=total[None, :])
+
+
+def clustering(series: Series) -> float:
+    """How far steps in which demand is unusually high begin anew, instead of going on: the extremal index, in (0, 1].
+
+    By the runs of the largest rises against the day before (runs estimator: Smith and Weissman, "Estimating the extremal
+    index", Journal of the Royal Statistical Society B 56 (1994)), at the upper end of a one-sided interval of 90 %: what
+    is uncertain of it counts as risk. 1, each step by itself, where the history is too short to tell.
+
+    :param series: The demand, shape (1, time).
+    """
+    day = max(1, round(86400 / series.step_seconds))
+    values = series.values[0]
+    rise = values[day:] - values[:-day]
+    known = rise[~np.isnan(rise)]
+    if len(known) < _FEW_RISES:
+        return 1.0
+    high = rise > np.quantile(known, 0.99)
+    count, begun = int(high.sum()), int((high[1:] & ~high[:-1]).sum()) + int(high[0])
+    return min(1.0, (begun + 1.28 * math.sqrt(begun)) / count) if count else 1.0
 
 
 def owned_standbys(pools: dict[str, dict[str, t.Any]]) -> dict[str, list[str]]:

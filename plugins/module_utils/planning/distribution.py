@@ -35,6 +35,8 @@ class DemandForecast:
     :param quantiles: Demand in load units, shape (steps, levels), not falling along levels.
     :param start: UTC stamp of the first step; a step stamped *t* ends at *t*.
     :param step_seconds: Length of a step.
+    :param clustering: Exceedances that begin anew, as a share of all: the extremal index, in (0, 1]. Of 1, each step
+        exceeds by itself, which is what is assumed where nobody knows.
     """
 
     pool: str
@@ -42,6 +44,7 @@ class DemandForecast:
     quantiles: numpy.ndarray
     start: datetime.datetime
     step_seconds: int
+    clustering: float = 1.0
 
     @classmethod
     def from_item(cls, item: dict[str, t.Any], option: str = "forecasts") -> DemandForecast:
@@ -103,10 +106,22 @@ class DemandForecast:
         share = (score - scores[right - 1]) / (scores[right] - scores[right - 1])
         return self.quantiles[:, right - 1] * (1 - share) + self.quantiles[:, right] * share
 
-    def bound(self, risk: float) -> numpy.ndarray:
-        """Demand that is exceeded with no more than a risk, in load units, shape (steps,).
+    def fresh_steps(self, steps: int) -> float:
+        """How many steps, each exceeding by itself, exceed as often in all as so many steps one after another.
 
-        :raises InvalidOption: when the forecast holds no level that high, so that nobody knows.
+        Exceedances come in clusters, so that longer is less than proportionally riskier: Leadbetter, "Extremes and local
+        dependence in stationary sequences", Zeitschrift für Wahrscheinlichkeitstheorie 65 (1983).
+        """
+        return 1 + (steps - 1) * self.clustering
+
+    def bound(self, risk: float, steps: int = 1) -> numpy.ndarray:
+        """Demand that is exceeded in so many steps together with no more than a risk, in load units, shape (steps,).
+
+        For several steps the level is higher than that of the risk. Where the forecast holds none that high, the line
+        through its highest two is drawn on: what must stay in service may be guessed high, never low.
+
+        :param steps: How many steps one after another are looked at; the largest of their bounds holds for all.
+        :raises InvalidOption: when the forecast holds no level as high as the risk asks for in one step.
         """
         if self.levels[-1] < 1 - risk - 1e-9:
             raise InvalidOption(
@@ -114,7 +129,22 @@ class DemandForecast:
                 option="forecasts",
                 remedy=f"Make it with the quantile {1 - risk:.12g} too, or leave forecasts out to have it made",
             )
-        return self.level(1 - risk)
+        probability = 1 - risk / self.fresh_steps(steps)
+        if probability <= self.levels[-1] or len(self.levels) == 1:
+            return self.level(probability)
+        low, high, wanted = (_NORMAL.inv_cdf(level) for level in (*self.levels[-2:], probability))
+        rise = (self.quantiles[:, -1] - self.quantiles[:, -2]) / (high - low)
+        return self.quantiles[:, -1] + rise * (wanted - high)
+
+    def risk(self, capacity: float, first: int, last: int, allowed: float) -> float:
+        """Probability that demand exceeds a capacity in load units in any of the steps from first to last.
+
+        :param allowed: A risk; the answer is no more than that where the capacity is no less than its bound.
+        """
+        steps = slice(first, last + 1)
+        length = last - first + 1
+        risk = min(1.0, float(self.exceedance(capacity)[steps].max()) * self.fresh_steps(length))
+        return min(risk, allowed) if float(self.bound(allowed, length)[steps].max()) <= capacity + 1e-6 else risk
 
     def exceedance(self, capacity: numpy.ndarray | float) -> numpy.ndarray:
         """Probability, per step, that demand exceeds a capacity in load units, shape (steps,).

@@ -78,6 +78,9 @@ def plan(
         planned[name] = _pool_plan(situation, forecasts.get(name), hold_seconds)
         taken.update(item["server"] for item in planned[name]["activate"])
         taken.update(situation.awake)
+    for name, pool in pools.items():
+        standbys = pool["standby"]["servers"] if pool["standby"] else []
+        planned[name]["candidates"] = [server for server in standbys if server not in taken]
     ordered = {name: planned[name] for name in pools}
     horizon = max((forecast.steps * forecast.step_seconds for forecast in forecasts.values()), default=0)
     return {

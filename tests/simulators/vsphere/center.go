@@ -80,8 +80,10 @@ func (c *center) populate(ctx context.Context, service *simulator.Service) error
 		return err
 	}
 	hosts := map[string]types.ManagedObjectReference{}
+	// Asked for once: each answer has an order of its own, and a host would get two names.
+	all := simulator.Map.All("HostSystem")
 	for index, name := range c.config.hosts() {
-		host := simulator.Map.All("HostSystem")[index]
+		host := all[index]
 		simulator.Map.Update(host, []types.PropertyChange{
 			{Name: "name", Val: name}, {Name: "summary.config.name", Val: name},
 		})

@@ -106,7 +106,8 @@ def gate(ask):
 
     def run(**more):
         lost = more.pop("lost", ())
-        play = Run(HOSTS, [host for host in HOSTS if host not in lost], [plan["hosts"][1]])
+        batch = plan["hosts"][more.pop("batch", 1)]
+        play = Run(HOSTS, [host for host in HOSTS if host not in lost], [batch])
         return ask(update_gate.update_gate, update_gate.SPEC, run=play, plan=plan, **more)
 
     return run
@@ -129,5 +130,30 @@ def test_the_gate_waits_no_longer_than_it_may(gate, monkeypatch):
     monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     with pytest.raises(update_gate.Stopped, match="after waiting 45 s: web: "):
-        gate(demand=150.0, timeout="50s", interval="15s")
+        gate(demand=150.0, timeout="50s", interval="15s", batch=0)
     assert clock == [45.0]
+
+
+def test_the_gate_shrinks_a_batch_only_when_asked_and_only_after_waiting(ask, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    wide = {**definitions()["web"], "servers": ["w0", "w1", "w2"], "update": {"max_unavailable": "100%"}}
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pools={"web": wide}, use_standbys=False)["plan"]
+    assert plan["serial"] == [2, 1]
+    play = Run(plan["hosts"], plan["hosts"], plan["hosts"][:2])
+    asked = {"pools": {"web": wide}, "run": play, "plan": plan, "demand": 150.0, "timeout": "50s"}
+    with pytest.raises(update_gate.Stopped, match="after waiting 45 s"):
+        ask(update_gate.update_gate, update_gate.SPEC, **asked)
+    result = ask(update_gate.update_gate, update_gate.SPEC, **asked, shrink=True)
+    assert (result["decision"], result["hosts"], result["left"]) == ("shrink", plan["hosts"][:1], plan["hosts"][1:2])
+    assert result["waited_seconds"] == 45.0
+
+
+def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    # The second batch is planned for five minutes after the first.
+    with pytest.raises(update_gate.Stopped, match="after waiting 6 min"):
+        gate(demand=150.0, timeout="60s", interval="15s")

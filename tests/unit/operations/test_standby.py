@@ -31,12 +31,23 @@ def scaling(*pools):
 
 
 def test_nothing_is_asked():
-    assert wanted() == standby.Wishes([], [], [])
+    assert wanted() == standby.Wishes([], [], [], {})
 
 
 def test_a_plan_adds_to_what_is_named_and_each_server_comes_once():
     plan = scaling((["s0"], []), (["s2"], [("s1", NOW)]))
-    assert wanted(activate=["s0"], plan=plan, candidates=["s0", "s3"]) == standby.Wishes(["s0", "s2"], ["s1"], ["s3"])
+    wishes = wanted(activate=["s0"], plan=plan, candidates=["s0", "s3"])
+    assert wishes == standby.Wishes(["s0", "s2"], ["s1"], ["s3"], {"s2": {"1"}})
+    assert wanted(plan=plan, part="activate")[:3] == (["s0", "s2"], [], [])
+    assert wanted(plan=plan, part="release")[:3] == ([], ["s1"], [])
+
+
+def test_a_candidate_stands_in_for_servers_of_its_own_pool_only():
+    plan = scaling((["s0"], []), (["s2"], []))
+    plan["pools"]["0"]["candidates"], plan["pools"]["1"]["candidates"] = ["s1", "s9"], ["s3", "s9"]
+    wishes = wanted(plan=plan, candidates=["s4"])
+    assert [name for name in ("s1", "s3", "s4", "s9") if wishes.fits(name, "s0")] == ["s1", "s4", "s9"]
+    assert [name for name in ("s1", "s3", "s4", "s9") if wishes.fits(name, "s2")] == ["s3", "s4", "s9"]
 
 
 def test_a_release_waits_until_it_is_due():
@@ -46,7 +57,7 @@ def test_a_release_waits_until_it_is_due():
 
 def test_an_update_plan_wakes_its_standbys():
     plan = {"kind": "update", "standbys": {"activate": ["s2"], "by": NOW}}
-    assert wanted(plan=plan) == standby.Wishes(["s2"], [], [])
+    assert wanted(plan=plan) == standby.Wishes(["s2"], [], [], {"s2": {""}})
 
 
 @pytest.mark.parametrize("plan", [{}, {"kind": "scaling"}, {"kind": "update"}, {"plan": scaling()}, {"kind": "other"}])

@@ -35,7 +35,7 @@ def verdict(demand=(150.0,) * 12, *, minutes=0.0, newest=150.0, batch=("w0",), s
     start = NOW + datetime.timedelta(minutes=5)
     hosts = more.pop("hosts", HOSTS)
     return judge(
-        PLAN,
+        {**PLAN, **more.pop("plan", {})},
         Run(hosts, [host for host in hosts if host not in lost], batch),
         options.pools({"web": definition}),
         {"web": DemandForecast("web", np.array([0.5, more.pop("top", 0.99)]), values, start, 300)},
@@ -70,7 +70,7 @@ def test_a_host_of_no_pool_stops_the_run():
     assert says(verdict(batch=("w0", "gone")), "stop", "gone", "plan anew")
 
 
-@pytest.mark.parametrize(("minutes", "decision"), [(-1, "wait"), (0, "go"), (29.9, "go"), (30, "stop"), (99, "stop")])
+@pytest.mark.parametrize(("minutes", "decision"), [(-1, "wait"), (0, "go"), (25, "go"), (25.1, "stop"), (99, "stop")])
 def test_window_and_deadline(minutes, decision):
     assert verdict(minutes=minutes).decision == decision
 
@@ -78,6 +78,37 @@ def test_window_and_deadline(minutes, decision):
 @pytest.mark.parametrize("more", [{"lost": ("w3",)}, {"minutes": 30}, {"hosts": [*HOSTS, "x"]}])
 def test_what_stops_is_not_waited_for(more):
     assert verdict(newest=None, serving=[], **more).decision == "stop"
+
+
+def test_a_batch_that_would_end_after_the_deadline_does_not_begin():
+    longer = {"durations": {"web": {"seconds": 900.0}}}
+    assert says(verdict(minutes=16, plan=longer), "stop", "would end at 2026-03-29T00:31:00Z, after the deadline")
+    assert verdict(minutes=15, plan=longer).decision == "go"
+
+
+@pytest.mark.parametrize(("minutes", "decision"), [(4, "go"), (6, "wait"), (14, "wait"), (15, "go")])
+def test_no_batch_reaches_into_a_blackout(minutes, decision):
+    shut = {"web": [(NOW + datetime.timedelta(minutes=10), NOW + datetime.timedelta(minutes=15))]}
+    assert verdict(minutes=minutes, closed=shut).decision == decision
+
+
+def test_a_server_updated_that_its_balancer_does_not_show_in_service_holds_the_next_batch():
+    some = {"serving": ["w1", "w2", "w3"], "batch": ("w1",), "watched": ["web"]}
+    assert says(verdict(**some), "wait", "w0 of earlier batches are not back in service")
+    assert verdict(**some, max_failures=1).decision == "go"
+    assert verdict(**{**some, "watched": []}).decision == "go"
+
+
+def test_what_is_strange_about_a_pool_holds_it():
+    assert says(verdict(anomalous={"web": "requests is unusually high"}), "wait", "web: requests is unusually high")
+
+
+def test_where_there_is_room_for_some_of_a_batch_it_says_for_which():
+    judged = verdict(newest=250.0, batch=("w2", "w1"))
+    assert (judged.decision, judged.hosts) == ("wait", ["w2"])
+    assert verdict(newest=50.0, batch=("w2", "w1")).hosts == ["w2", "w1"]
+    assert verdict(newest=500.0, batch=("w2", "w1"), serving=["w0", "w1", "w3"]).hosts == ["w2"]
+    assert verdict(newest=None, batch=("w2", "w1")).hosts == []
 
 
 def test_without_a_fresh_sample_it_waits():

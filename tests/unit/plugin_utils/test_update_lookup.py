@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 BATCHES = [["b", "a"], ["d"], ["c", "f", "e"]]
 HOSTS = ["b", "a", "d", "c", "f", "e"]
 PLAN = {"hosts": HOSTS, "batches": [{"hosts": batch} for batch in BATCHES]}
+NUMBERED = {"batches": [{"number": place, "hosts": batch} for place, batch in enumerate(BATCHES, start=1)]}
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +59,23 @@ def test_other_hosts_and_another_order_are_errors(hosts, problem):
 def test_where_the_play_took_its_hosts_from_the_plan_the_inventorys_other_hosts_do_not_matter():
     assert update_lookup.hosts(PLAN, playing(["x", *sorted(HOSTS)])) == HOSTS
     assert update_lookup.sizes(PLAN, playing(["x", *sorted(HOSTS)])) == [2, 1, 3]
+    update_lookup.hosts(PLAN, playing(["x"]))
     with pytest.raises(InvalidOption, match="no server of the plan"):
         update_lookup.sizes(PLAN, playing(["x"]))
+
+
+def test_a_later_play_with_other_hosts_is_checked_though_an_earlier_one_took_its_hosts_from_the_plan():
+    everyone = playing(["x", *sorted(HOSTS)])
+    update_lookup.hosts(PLAN, everyone)
+    assert update_lookup.sizes(PLAN, everyone) == [2, 1, 3]
+    with pytest.raises(InvalidOption, match="the plan does not know x"):
+        update_lookup.sizes(PLAN, everyone)
+
+
+def test_batch_numbers():
+    assert update_lookup.batch_numbers(NUMBERED, ["d", "a", "e"]) == [2, 1, 3]
+    with pytest.raises(InvalidOption, match="^_terms: the plan does not know x, y"):
+        update_lookup.batch_numbers(NUMBERED, ["a", "x", "y"])
 
 
 def test_a_limit_that_leaves_nothing_is_an_error_and_not_an_empty_play():

@@ -1,0 +1,18 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When to update which servers, in which batches, so that what stays in service carries the demand.
+
+:mod:`.order` says which servers may go together, :mod:`.hours` when nothing may, :mod:`.room` how many may be out at a
+time, :mod:`.optimum` finds the best batches for that, :mod:`.plan` puts them together, :mod:`.explanation` says why, and
+:mod:`.remedies` what would help where there is no plan.
+"""
+
+from __future__ import annotations
+
+from .plan import plan
+from .remedies import NoWindow
+from .room import max_unavailable
+
+__all__ = ["NoWindow", "max_unavailable", "plan"]

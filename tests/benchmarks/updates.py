@@ -1,0 +1,188 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How fast update plans are made, how close to the optimum they come, and whether their risk is what happens.
+
+    .venv/bin/python tests/benchmarks/updates.py speed [--servers 10000] [--steps 288] [--domains 50]
+    .venv/bin/python tests/benchmarks/updates.py optimum [--instances 100] [--servers 12] [--domains 4]
+    .venv/bin/python tests/benchmarks/updates.py calibration [--data FOLDER] [--pools 24] [--origins 60] [--seed 7]
+
+``speed`` starts a process for each plan and counts its CPU time with all imports. ``optimum`` solves random updates with
+scipy's HiGHS too. ``calibration`` sums VMs of real traces to pools, forecasts each at many moments from what was known
+then, plans an update with a risk of 1 %, and looks at what came: in how many batches was capacity short?
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / part) for part in ("tests/benchmarks/forecast", "tests/unit/planning", "tests")]
+
+import conftest  # noqa: E402, F401
+import numpy as np  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils import options, timing  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning import demand, updates  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey  # noqa: E402
+
+NOW = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
+STEP = 300
+LEVELS = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999)
+
+
+def _pool(servers: int, capacity: float, **update: t.Any) -> dict[str, t.Any]:
+    names = [f"s{number}" for number in range(servers)]
+    domains = update.pop("domains", 0)
+    if domains:
+        update["failure_domains"] = {name: f"d{number % domains}" for number, name in enumerate(names)}
+    load = {"metric": "load", "server_capacity": capacity}
+    return options.pools({"web": {"servers": names, "load": load, "update": update}})
+
+
+def _forecast(quantiles: np.ndarray, levels: t.Sequence[float] = LEVELS, clustering: float = 1.0) -> DemandForecast:
+    start = NOW + datetime.timedelta(seconds=STEP)
+    return DemandForecast("web", np.array(levels), np.sort(quantiles, axis=1), start, STEP, clustering)
+
+
+def one_plan(asked: argparse.Namespace) -> None:
+    """One plan of that size, for ``speed``."""
+    rng = np.random.default_rng(0)
+    wave = 1 + 0.45 * np.sin(np.arange(asked.steps) / 288 * 2 * np.pi - 1) + 0.02 * rng.standard_normal(asked.steps)
+    median = 50.0 * asked.servers * wave
+    forecast = _forecast(
+        np.stack([median * (1 + 0.05 * z) for z in (0, 1.28, 2.33, 3.09)], axis=1), (0.5, 0.9, 0.99, 0.999)
+    )
+    pools = _pool(asked.servers, 100.0, domains=asked.domains, duration=asked.duration)
+    plan = updates.plan(pools, {"web": forecast}, now=NOW, deadline=forecast.end)
+    print(f"{len(plan['hosts'])} servers in {len(plan['batches'])} batches, from {plan['window']['start']}")
+
+
+def speed(asked: argparse.Namespace) -> None:
+    """CPU seconds of whole processes."""
+    command = [sys.executable, __file__, "one-plan", "--servers", asked.servers, "--steps", asked.steps]
+    for duration in ("2m", "5m", "7m", "20m"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        began = time.monotonic()
+        more = ["--domains", asked.domains, "--duration", duration]
+        said = subprocess.run([str(part) for part in command + more], check=True, capture_output=True, text=True).stdout
+        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"a server takes {duration}: {cpu:.2f} s of CPU, {wall:.2f} s; {said.strip()}")
+
+
+def optimum(asked: argparse.Namespace) -> None:
+    """Load displaced, relative to the least possible."""
+    import exact_updates as exact
+
+    ratios, missed, alone = [], 0, 0
+    for seed in range(asked.instances):
+        definition, forecast, closed = case = exact.instance(seed, most=asked.servers, parts=asked.domains)
+        pools, least = options.pools({"web": definition}), exact.optimum(*case)
+        at = [tuple(exact.NOW + datetime.timedelta(seconds=exact.STEP * step) for step in span) for span in closed]
+        spare = {"web": pools["web"]["standby"]["servers"]} if pools["web"]["standby"] else None
+        try:
+            plan = updates.plan(
+                pools, {"web": forecast}, now=exact.NOW, deadline=forecast.end, spare_standbys=spare, closed={"web": at}
+            )
+        except updates.NoWindow:
+            missed += least is not None
+            continue
+        alone += least is None
+        if least is not None:
+            ratios.append(plan["displaced_load"] / max(least, 1e-9))
+    print(
+        f"{len(ratios)} of {asked.instances} solved by both: {np.mean(ratios):.4f} of the least load displaced on average, "
+        f"{max(ratios):.4f} at most; {missed} missed, {alone} solved between the solver's steps only"
+    )
+
+
+def calibration(asked: argparse.Namespace) -> None:
+    """How often capacity was short in a batch."""
+    import traces
+
+    data = traces.folder(asked.data)
+    sources = {
+        "Bitbrains, August": (traces.bitbrains(data, "08"), 100),
+        "Bitbrains, September": (traces.bitbrains(data, "09"), 100),
+        "Azure": (traces.azure(data), 30),
+    }
+    whole = np.zeros(2, int)
+    for name, (machines, size) in sources.items():
+        counts = {duration: np.zeros(2, int) for duration in ("5m", "10m", "30m")}
+        for pool in _replays(machines, size, asked):
+            for duration, count in counts.items():
+                count += _short(*pool, duration)
+        total = sum(counts.values())
+        whole += total
+        parts = ", ".join(f"{duration} {short / all_of:.2%}" for duration, (short, all_of) in counts.items())
+        print(f"{name}: short in {total[0] / total[1]:.2%} of {total[1]} batches ({parts})", flush=True)
+    print(f"all: short in {whole[0] / whole[1]:.2%} of {whole[1]} batches")
+
+
+def _replays(machines: np.ndarray, size: int, asked: argparse.Namespace) -> t.Iterator[tuple[t.Any, ...]]:
+    """Pools at moments: what was known, the forecast, and what came."""
+    from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
+
+    rng = np.random.default_rng(asked.seed)
+    chosen = [rng.choice(len(machines), size, replace=False) for _pool in range(asked.pools)]
+    pools = np.array([np.nansum(machines[rows], axis=0) for rows in chosen])
+    day = 86400 // STEP
+    # The newer half is replayed; a forecast knows only what was before it.
+    for now in np.linspace(pools.shape[1] // 2, pools.shape[1] - day, asked.origins).astype(int):
+        known = pools[:, :now]
+        answer = forecast(known, step_seconds=STEP, horizon=day, quantiles=LEVELS)
+        for row in range(len(pools)):
+            series = Series((SeriesKey("web", None, "load"),), known[row : row + 1], NOW, STEP)
+            ahead = _forecast(answer.quantiles[row], clustering=demand.clustering(series))
+            yield known[row], ahead, pools[row, now : now + day]
+
+
+def _short(known: np.ndarray, ahead: DemandForecast, came: np.ndarray, duration: str) -> np.ndarray:
+    """Batches in which capacity was short, and all batches, of one plan; none where there is no plan."""
+    servers = 80
+    capacity = float(np.quantile(known, 0.99)) / (0.85 * servers)
+    pools = _pool(servers, capacity, duration=duration, max_unavailable="100%")
+    try:
+        plan = updates.plan(pools, {"web": ahead}, now=NOW, deadline=ahead.end)
+    except updates.NoWindow:
+        return np.zeros(2, int)
+    short = 0
+    for batch in plan["batches"]:
+        first, last = ((timing.moment(batch[edge]) - NOW).total_seconds() / STEP for edge in ("start", "end"))
+        highest = came[int(first) : int(np.ceil(last - 1e-9))].max()
+        short += bool(highest > (servers - len(batch["hosts"])) * capacity)
+    return np.array([short, len(plan["batches"])])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True)
+    for name, function, sizes in (
+        ("speed", speed, {"servers": 10_000, "steps": 288, "domains": 50}),
+        ("one-plan", one_plan, {"servers": 10_000, "steps": 288, "domains": 50}),
+        ("optimum", optimum, {"instances": 100, "servers": 12, "domains": 4}),
+        ("calibration", calibration, {"pools": 24, "origins": 60, "seed": 7}),
+    ):
+        kind = kinds.add_parser(name)
+        kind.set_defaults(function=function)
+        for option, default in sizes.items():
+            kind.add_argument(f"--{option}", type=int, default=default)
+        if function is one_plan:
+            kind.add_argument("--duration", default="5m")
+        if function is calibration:
+            kind.add_argument("--data")
+    asked = parser.parse_args()
+    asked.function(asked)
+
+
+if __name__ == "__main__":
+    main()
