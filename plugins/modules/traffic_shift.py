@@ -68,6 +68,12 @@ options:
     description: How long the donors (or, without them, the members in service) are watched before the shift.
     type: str
     default: 10s
+  restore_timeout:
+    description:
+      - How long to try to set the weights from before when the balancer fails in mid-shift or the run is interrupted.
+      - The task fails then, and says what state the members of each instance are in.
+    type: str
+    default: 30s
   min_requests:
     description: Requests that the receivers must have answered in a step before it is passed.
     type: int
