@@ -89,6 +89,7 @@ options:
           - V(error_rate) (share of requests), V(latency_ms) (mean) or V(queue) as the balancer tells them of the receivers; or any
             name for the figure of O(gates[].query).
           - HAProxy tells all three. Envoy tells the error rate. For a quantile of the latency, use a query.
+          - The queue is that of the receivers and that of the backend as a whole.
         type: str
         required: true
       query:

@@ -17,6 +17,7 @@ import urllib.request
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.actuators.haproxy import Session
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from ansible_collections.lowtide.fleet.plugins.module_utils.history import instant
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
@@ -157,6 +158,50 @@ def test_receivers_without_room_for_the_demand_ahead_get_nothing(proxy):
     room = {"server_capacity": 10, "demand": 1000}
     result = shift(proxy, gates=[], capacity=room, patience="0.3s", baseline="0s")
     assert result["rolled_back"] and "2 receivers carry 14 at 70%" in result["words"][-1]
+    assert weights(proxy) == before
+
+
+def test_limits_relate_to_the_forecast_for_this_hour(proxy, tmp_path):
+    gates = [
+        {"metric": "error_rate", "ratio": 2.0, "forecast": 0.01},
+        {"metric": "latency_ms", "ratio": 3.0, "forecast": 20},
+        {"metric": "queue", "below": 5},
+    ]
+    forecasts = [
+        {"server": None, "quantiles": {"0.5": [100, 200], "0.9": [150, 270]}},
+        {"server": "web1", "quantiles": {"0.9": [9000]}},
+    ]
+    room = {"server_capacity": 200, "target_utilization": 0.7, "forecasts": forecasts}
+    with LoadGenerator(tmp_path, proxy.url("web"), [150], seconds_per_point=60):
+        result = shift(proxy, gates=gates, capacity=room, steps=["50%", "100%"])
+    assert not result["rolled_back"], result["words"]
+    limits = {name: one["limit"] for name, one in result["steps"][0]["gates"].items()}
+    assert limits == {"error_rate": 0.02, "latency_ms": 60.0, "queue": 5.0}
+
+
+def test_receivers_must_carry_the_peak_of_the_forecast(proxy):
+    before = weights(proxy)
+    room = {"server_capacity": 100, "forecasts": [{"quantiles": {"0.9": [100, 290], "0.5": [10, 20]}}]}
+    quick = {"gates": [], "min_requests": 0, "bake": "0.2s", "baseline": "0s", "patience": "0.5s"}
+    result = shift(proxy, capacity=room, steps=["20%", "100%"], **quick)
+    assert [step["verdict"] for step in result["steps"]] == ["go", "undo"]
+    assert "2 receivers carry 140 at 70%, and 100% of the demand ahead is 290" in result["words"][-1]
+    assert weights(proxy) == before
+    with pytest.raises(InvalidOption, match=r"capacity\.forecasts: .* at the quantile 0\.99"):
+        shift(proxy, capacity={**room, "quantile": "0.99"}, **quick)
+    assert weights(proxy) == before
+
+
+def test_a_queue_at_the_receivers_is_caught(proxy, servers, tmp_path):
+    before = weights(proxy)
+    session = Session(proxy.tcp_socket, timeout=5, option="socket")
+    for name in ("web3", "web4"):
+        control(servers[name], latency=10)
+        session.ask(f"set maxconn server web/{name} 1")
+    session.close()
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        result = shift(proxy, gates=[{"metric": "queue", "below": 3}], steps=["50%", "100%"], patience="30s")
+    assert result["rolled_back"] and "queue is over 3" in result["words"][-1], result["words"]
     assert weights(proxy) == before
 
 

@@ -46,6 +46,7 @@ class MemberFile:
 
     most = 1000
     adds = True
+    waiting = 0
     option = "file"
 
     def __init__(self, path: str, backend: str, *, settle: float) -> None:

@@ -78,6 +78,8 @@ class Shift:
             )
         self.receivers = [balancer.check_name(name, "receivers") for name in params["receivers"]]
         self.donors = [balancer.check_name(name, "donors") for name in params["donors"]]
+        if params["capacity"]:
+            demand_ahead(params["capacity"])
         both = set(self.receivers) & set(self.donors)
         if both or not self.receivers:
             raise InvalidOption(
@@ -392,7 +394,9 @@ class Meter:
         return total / count
 
     def _queue(self, now: list[dict[str, Status]]) -> float:
-        return float(sum(new.queue for _old, new in self._pairs(now, now)))
+        """Requests that wait for these members, or for any: HAProxy queues those that are bound to none at the backend."""
+        waiting = sum(instance.waiting for instance in self.shift.instances)
+        return float(waiting + sum(new.queue for _old, new in self._pairs(now, now)))
 
     def base(self, name: str, counts: bool) -> float | None:
         """What a limit relates to: an upper estimate of a rate, or the figure itself."""
