@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(git python3-venv haproxy prometheus victoria-metrics postgresql golang-go golang-github-vmware-govmomi-dev shellcheck)
+packages=(git python3-venv haproxy nginx-light prometheus victoria-metrics postgresql golang-go golang-github-vmware-govmomi-dev shellcheck)
 requirements=tests/requirements.txt
 policy=/usr/sbin/policy-rc.d
 
@@ -52,8 +52,8 @@ install_packages() {
     } || fail "installing Debian packages failed; the end of .cache/apt.log: $(tail --lines=3 .cache/apt.log | tr '\n' ' ')"
     if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then
         local service
-        for service in haproxy prometheus prometheus-node-exporter postgresql; do
-            case " $* " in *" ${service%-node-exporter} "*) as_root systemctl disable --quiet "$service" 2>/dev/null || : ;; esac
+        for service in haproxy nginx prometheus prometheus-node-exporter postgresql; do
+            case " $* " in *" ${service%-node-exporter}"*) as_root systemctl disable --quiet "$service" 2>/dev/null || : ;; esac
         done
     fi
 }

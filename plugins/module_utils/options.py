@@ -322,6 +322,7 @@ TRAFFIC_SHIFT: ArgumentSpec = dict(
     patience=dict(type="str", default="10m"),
     every=dict(type="str", default="2s"),
     baseline=dict(type="str", default="10s"),
+    restore_timeout=dict(type="str", default="30s"),
     gates=dict(type="list", elements="dict", default=[dict(metric="error_rate", ratio=2.0)], options=GATE),
     min_requests=dict(type="int", default=100),
     false_alarm_rate=dict(type="float", default=0.01),

@@ -68,6 +68,12 @@ options:
     description: How long the donors (or, without them, the members in service) are watched before the shift.
     type: str
     default: 10s
+  restore_timeout:
+    description:
+      - How long to try to set the weights from before when the balancer fails in mid-shift or the run is interrupted.
+      - The task fails then, and says what state the members of each instance are in.
+    type: str
+    default: 30s
   min_requests:
     description: Requests that the receivers must have answered in a step before it is passed.
     type: int
@@ -83,6 +89,7 @@ options:
           - V(error_rate) (share of requests), V(latency_ms) (mean) or V(queue) as the balancer tells them of the receivers; or any
             name for the figure of O(gates[].query).
           - HAProxy tells all three. Envoy tells the error rate. For a quantile of the latency, use a query.
+          - The queue is that of the receivers and that of the backend as a whole.
         type: str
         required: true
       query:

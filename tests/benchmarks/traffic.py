@@ -6,7 +6,8 @@
 
 C(rolling): every server of a pool of eight is taken out, restarted and brought back under 500 requests/s, retries off, long
 requests among them; then the control, a kill without drain. C(shift): versions that answer 2 % errors or 3 times as slowly,
-and healthy ones. C(session): 20 changes and the figures of 100 servers in one call, beside community.general.haproxy.
+and healthy ones. C(session): 20 changes and the figures of 100 servers in one call, beside community.general.haproxy, which is looked for at ANSIBLE_COLLECTIONS_PATH too.
+C(--provider nginx) has keep-alive of clients off; C(nginx-keepalive) measures what a reload loses with it on.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lab import (  # noqa: E402
     HAProxy,
     LoadGenerator,
     Member,
+    NginxProxy,
     TraefikProxy,
     make_servers,
     members_of,
@@ -56,11 +58,16 @@ def proxy_of(provider: str, directory: pathlib.Path, servers: dict) -> tuple[obj
     if provider == "haproxy":
         proxy = HAProxy(directory, {"web": members_of(servers)})
         return proxy, proxy.url("web"), {"socket": [proxy.tcp_socket]}
+    new = [{"name": one.name, "state": "ready", "address": one.address, "port": one.port} for one in servers.values()]
+    if provider.startswith("nginx"):
+        proxy = NginxProxy(directory, keepalive=75 if provider == "nginx-keepalive" else 0)
+        given = {"provider": "nginx", "file": str(proxy.members)}
+        pool(given, new, settle="0s", reload=["true"])
+        return proxy, proxy.url, given | {"settle": "2.5s", "reload": proxy.reload}
     proxy = (EnvoyProxy if provider == "envoy" else TraefikProxy)(directory)
     given = {"provider": provider, "file": str(proxy.members)}
-    new = [{"name": one.name, "state": "ready", "address": one.address, "port": one.port} for one in servers.values()]
     pool(given, new, settle="0s")
-    # Traefik tells no sessions: it is given longer than the longest request takes.
+    # Traefik and nginx tell no sessions: they are given longer than the longest request takes.
     given |= {"admin": proxy.admin} if provider == "envoy" else {"settle": "2.5s"}
     return proxy, proxy.url, given
 
@@ -87,11 +94,12 @@ def rolling(provider: str, runs: int, rate: float) -> None:
 
 def restart(given: dict, server: object) -> None:
     pool(given, [{"name": server.name, "state": "maintenance"}], wait_for_sessions=True, timeout="30s")
-    given = given | ({"settle": "0.5s"} if given.get("provider") == "traefik" else {})
+    tells = given.get("provider") not in ("traefik", "nginx")
+    given = given | ({} if tells else {"settle": "0.5s"})
     server.stop()
     server.start()
     pool(given, [{"name": server.name, "state": "drain"}], min_ready=0)
-    while given.get("provider") != "traefik" and not pool(given, [])["members"][server.name]["checked"]:
+    while tells and not pool(given, [])["members"][server.name]["checked"]:
         time.sleep(0.1)
     for weight in ("25%", "100%"):
         pool(given, [{"name": server.name, "state": "ready", "weight": weight}])
@@ -208,7 +216,8 @@ def session() -> None:
 def playbook(directory: pathlib.Path, tasks: list) -> float:
     path = directory / "book.yml"
     path.write_text(json.dumps(play(tasks)), encoding="utf-8")
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build")}
+    others = filter(None, [os.environ.get("ANSIBLE_COLLECTIONS_PATH")])
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join([str(ROOT / ".build"), *others])}
     begun = time.perf_counter()
     command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -220,7 +229,9 @@ def playbook(directory: pathlib.Path, tasks: list) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["rolling", "shift", "session"])
-    parser.add_argument("--provider", choices=["haproxy", "envoy", "traefik"], default="haproxy")
+    parser.add_argument(
+        "--provider", choices=["haproxy", "envoy", "traefik", "nginx", "nginx-keepalive"], default="haproxy"
+    )
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--rate", type=float, default=500)
     given = parser.parse_args()

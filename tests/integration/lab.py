@@ -21,9 +21,9 @@ from haproxy import HAProxy, Member  # noqa: E402
 from http_server import HttpServer  # noqa: E402
 from load_generator import LoadGenerator  # noqa: E402
 from processes import free_port  # noqa: E402
-from proxies import EnvoyProxy, TraefikProxy  # noqa: E402
+from proxies import EnvoyProxy, NginxProxy, TraefikProxy  # noqa: E402
 
-__all__ = ["EnvoyProxy", "HAProxy", "LoadGenerator", "Member", "TraefikProxy"]
+__all__ = ["EnvoyProxy", "HAProxy", "LoadGenerator", "Member", "NginxProxy", "TraefikProxy"]
 
 
 def make_servers(directory: pathlib.Path, count: int, **options: t.Any) -> dict[str, HttpServer]:

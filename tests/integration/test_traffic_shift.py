@@ -6,20 +6,26 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import signal
+import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.actuators.haproxy import Session
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from ansible_collections.lowtide.fleet.plugins.module_utils.history import instant
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.traffic_restore import ShiftBroken
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.traffic_shift import traffic_shift
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from lab import HAProxy, LoadGenerator, make_servers, members_of, play, run_playbook, running
+from lab import ROOT, HAProxy, LoadGenerator, NginxProxy, make_servers, members_of, play, run_playbook, running
 from processes import free_port
 from prometheus import Metric, Prometheus
 
@@ -155,6 +161,50 @@ def test_receivers_without_room_for_the_demand_ahead_get_nothing(proxy):
     assert weights(proxy) == before
 
 
+def test_limits_relate_to_the_forecast_for_this_hour(proxy, tmp_path):
+    gates = [
+        {"metric": "error_rate", "ratio": 2.0, "forecast": 0.01},
+        {"metric": "latency_ms", "ratio": 3.0, "forecast": 20},
+        {"metric": "queue", "below": 5},
+    ]
+    forecasts = [
+        {"server": None, "quantiles": {"0.5": [100, 200], "0.9": [150, 270]}},
+        {"server": "web1", "quantiles": {"0.9": [9000]}},
+    ]
+    room = {"server_capacity": 200, "target_utilization": 0.7, "forecasts": forecasts}
+    with LoadGenerator(tmp_path, proxy.url("web"), [150], seconds_per_point=60):
+        result = shift(proxy, gates=gates, capacity=room, steps=["50%", "100%"])
+    assert not result["rolled_back"], result["words"]
+    limits = {name: one["limit"] for name, one in result["steps"][0]["gates"].items()}
+    assert limits == {"error_rate": 0.02, "latency_ms": 60.0, "queue": 5.0}
+
+
+def test_receivers_must_carry_the_peak_of_the_forecast(proxy):
+    before = weights(proxy)
+    room = {"server_capacity": 100, "forecasts": [{"quantiles": {"0.9": [100, 290], "0.5": [10, 20]}}]}
+    quick = {"gates": [], "min_requests": 0, "bake": "0.2s", "baseline": "0s", "patience": "0.5s"}
+    result = shift(proxy, capacity=room, steps=["20%", "100%"], **quick)
+    assert [step["verdict"] for step in result["steps"]] == ["go", "undo"]
+    assert "2 receivers carry 140 at 70%, and 100% of the demand ahead is 290" in result["words"][-1]
+    assert weights(proxy) == before
+    with pytest.raises(InvalidOption, match=r"capacity\.forecasts: .* at the quantile 0\.99"):
+        shift(proxy, capacity={**room, "quantile": "0.99"}, **quick)
+    assert weights(proxy) == before
+
+
+def test_a_queue_at_the_receivers_is_caught(proxy, servers, tmp_path):
+    before = weights(proxy)
+    session = Session(proxy.tcp_socket, timeout=5, option="socket")
+    for name in ("web3", "web4"):
+        control(servers[name], latency=10)
+        session.ask(f"set maxconn server web/{name} 1")
+    session.close()
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        result = shift(proxy, gates=[{"metric": "queue", "below": 3}], steps=["50%", "100%"], patience="30s")
+    assert result["rolled_back"] and "queue is over 3" in result["words"][-1], result["words"]
+    assert weights(proxy) == before
+
+
 def test_steps_are_printed_and_the_roles_serve_a_playbook(proxy, servers, tmp_path):
     balancer = {"socket": [proxy.tcp_socket], "backend": "web"}
     role = {
@@ -178,3 +228,126 @@ def test_steps_are_printed_and_the_roles_serve_a_playbook(proxy, servers, tmp_pa
         assert run.returncode == 0, run.stdout + run.stderr
         assert load.stop()["failed"] == 0
     assert "web 10%: web2 10; " in run.stdout and "web 100%: web2 100; " in run.stdout
+
+
+# A shift that holds at its first step for as long as it is let: no traffic comes.
+HELD = {
+    "steps": ["10%", "100%"], "gates": [], "baseline": "0s", "bake": "60s", "patience": "60s", "restore_timeout": "20s",
+}  # fmt: skip
+
+
+def at_step(proxy, then):
+    """Run something in a thread once the first step's weights are set."""
+
+    def run() -> None:
+        end = time.monotonic() + 30
+        while weights(proxy)["web3"] != ("ready", 10):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        then()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("keeps_state", [True, False])
+def test_a_balancer_that_restarts_in_mid_shift_gets_the_weights_from_before(proxy, keeps_state):
+    before = weights(proxy)
+
+    def restart() -> None:
+        call = {"socket": [proxy.tcp_socket], "backend": "web", "state_file": str(proxy.state_file)}
+        member = [{"name": "web3", "weight": "11"}]
+        if keeps_state:
+            balancer_pool(
+                options.checked({**call, "members": member}, options.BALANCER_POOL, "balancer_pool"), check_mode=False
+            )
+        proxy.program.process.kill()
+        proxy.stop()
+        time.sleep(1.0)
+        # Started as it would be by a service manager, with the state file as it is.
+        proxy.program.start()
+
+    thread = at_step(proxy, restart)
+    with pytest.raises(
+        ShiftBroken, match=r"broke off at 10% because .* has the weights from before again: web3 "
+    ) as error:
+        shift(proxy, **HELD)
+    thread.join()
+    assert "web1 ready 100" in str(error.value) and "web3 maintenance 100" in str(error.value)
+    assert weights(proxy) == before
+
+
+def test_a_balancer_that_stays_away_in_mid_shift_is_named_with_what_it_had(proxy, servers, tmp_path):
+    """One of a pair dies: the other is set back, and the error says which was not."""
+    (tmp_path / "other").mkdir()
+    members = members_of({name: servers[name] for name in ("web1", "web2")})
+    members += members_of({name: servers[name] for name in ("web3", "web4")}, standby=True)
+    with HAProxy(tmp_path / "other", {"web": members}) as other:
+        before = weights(proxy)
+        thread = at_step(proxy, other.stop)
+        with pytest.raises(ShiftBroken) as error:
+            shift(proxy, **HELD | {"restore_timeout": "1s"}, socket=[proxy.tcp_socket, other.tcp_socket])
+        thread.join()
+    text = str(error.value)
+    assert f"{proxy.tcp_socket} has the weights from before again: web3 maintenance 100" in text
+    assert f"{other.tcp_socket} could not be set back" in text and "may have the weights of that step" in text
+    assert "Then set the weights from before, web3 maintenance 100" in text
+    assert weights(proxy) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_shift_sets_the_weights_back(proxy, tmp_path, number):
+    before = weights(proxy)
+    given = {**SHIFT, **HELD, "socket": [proxy.tcp_socket]}
+    arguments = tmp_path / "arguments.json"
+    arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": given}), encoding="utf-8")
+    module = ROOT / ".build" / "ansible_collections" / "lowtide" / "fleet" / "plugins" / "modules" / "traffic_shift.py"
+    run = subprocess.Popen(
+        [sys.executable, str(module), str(arguments)], env={"PYTHONPATH": str(ROOT / ".build")}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    thread = at_step(proxy, lambda: run.send_signal(number))
+    out, err = run.communicate(timeout=60)
+    thread.join()
+    assert run.returncode == 1, out + err
+    message = json.loads(out)["msg"]
+    assert f"broke off at 10% because the run was ended by {number.name}" in message
+    assert "has the weights from before again: web3 maintenance 100" in message
+    assert weights(proxy) == before
+
+
+def test_a_failure_between_two_calls_sets_the_weights_back(proxy):
+    """As the action plugin calls it: each step is a call of its own."""
+    before = weights(proxy)
+    quick = {"gates": [], "min_requests": 0, "bake": "0.2s", "baseline": "0s", "steps": ["10%", "100%"]}
+    first = shift(proxy, **quick, progress={})
+    assert not first["finished"] and weights(proxy)["web3"] == ("ready", 10)
+    with pytest.raises(ShiftBroken, match="broke off at 10% because the backend has no member 'web9'"):
+        shift(proxy, **quick | {"donors": ["web1", "web2", "web9"]}, progress=first["progress"])
+    assert weights(proxy) == before
+
+
+def test_a_reload_that_fails_in_mid_shift_is_named(servers, tmp_path):
+    proxy = NginxProxy(tmp_path)
+    reload = tmp_path / "reload"
+    reload.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    reload.chmod(0o755)
+    given = {"backend": "web", "provider": "nginx", "file": str(proxy.members), "settle": "0s", "reload": [str(reload)]}
+    new = [{"name": one.name, "address": one.address, "port": one.port} for one in servers.values()]
+    made = balancer_pool(options.checked({**given, "members": new}, options.BALANCER_POOL, ""), check_mode=False)
+    before = {name: one["weight"] for name, one in made["members"].items()}
+    with proxy:
+        quick = {**SHIFT, **given, "gates": [], "min_requests": 0, "bake": "0.2s", "baseline": "0s"}
+
+        def go(**values):
+            return traffic_shift(options.checked({**quick, **values}, options.TRAFFIC_SHIFT, ""), check_mode=False)
+
+        first = go(progress={}, patience="30s")
+        assert first["progress"]["next"] == 1, first
+        reload.write_text("#!/bin/sh\necho broken >&2\nexit 1\n", encoding="utf-8")
+        with pytest.raises(
+            ShiftBroken, match=r"^reload: the shift broke off .* could not be set back .*when seen last"
+        ):
+            go(progress=first["progress"], restore_timeout="0.5s")
+    assert before == dict.fromkeys(before, 100)

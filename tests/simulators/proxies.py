@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real Envoy and a real Traefik that read their members from a file, each without retries."""
+"""A real Envoy, Traefik and nginx that read their members from a file, each without retries."""
 
 from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import sys
 import typing as t
 import urllib.request
@@ -147,3 +148,47 @@ class TraefikProxy(FileProxy):
         self.program = Program(
             argv, log=directory / "traefik.log", ready=lambda: answers(f"{self.url}/health"), deadline=30
         )
+
+
+NGINX = """daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.error.log;
+events {{ worker_connections 2048; }}
+http {{
+  access_log off;
+  client_body_temp_path {directory}/nginx-body;
+  proxy_temp_path {directory}/nginx-proxy;
+  fastcgi_temp_path {directory}/nginx-fastcgi;
+  uwsgi_temp_path {directory}/nginx-uwsgi;
+  scgi_temp_path {directory}/nginx-scgi;
+  keepalive_timeout {keepalive};
+  keepalive_requests 1000000;
+  proxy_next_upstream off;
+  proxy_buffering off;
+  include {members};
+  server {{
+    listen 127.0.0.1:{port} backlog=511;
+    location / {{ proxy_pass http://web; }}
+  }}
+}}
+"""
+
+
+class NginxProxy(FileProxy):
+    """nginx with one upstream C(web).
+
+    :param keepalive: Seconds that clients' idle connections are kept; with 0 each ends with its answer.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, keepalive: int = 0) -> None:
+        super().__init__(directory)
+        self.members = directory / "members" / "web.conf"
+        self.configuration = directory / "nginx.conf"
+        text = NGINX.format(directory=directory, port=self.port, members=self.members, keepalive=keepalive)
+        self.configuration.write_text(text, encoding="utf-8")
+        argv = [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(self.configuration), "-p", str(directory)]
+        argv += ["-e", str(directory / "nginx.error.log")]
+        # How it is told to read its configuration again; it finds the process by the pid file of the configuration.
+        self.reload = [*argv, "-s", "reload"]
+        self.program = Program(argv, log=directory / "nginx.log", ready=lambda: answers(f"{self.url}/health"))

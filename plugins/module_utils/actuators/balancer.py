@@ -90,12 +90,14 @@ class Instance(t.Protocol):
 
     :param label: Names it to the user. :param most: The highest weight it takes. :param option: Where it was named.
     :param adds: Whether members can be added and removed while it runs.
+    :param waiting: Requests that waited for any member at the latest read; those that wait for one are in its C(queue).
     """
 
     label: str
     most: int
     option: str
     adds: bool
+    waiting: int
 
     def read(self) -> dict[str, Status]:
         """All members of the backend, in the balancer's order."""

@@ -11,6 +11,8 @@ sees the members from before or the new ones and nothing between.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -19,7 +21,7 @@ import tempfile
 import time
 import typing as t
 
-from ..errors import AuthenticationFailed, ConnectionFailed, InvalidOption
+from ..errors import AuthenticationFailed, ConnectionFailed, InvalidOption, LowtideError
 from ..libraries import requests
 from . import balancer
 from .balancer import Change, Status, check_name
@@ -44,6 +46,7 @@ class MemberFile:
 
     most = 1000
     adds = True
+    waiting = 0
     option = "file"
 
     def __init__(self, path: str, backend: str, *, settle: float) -> None:
@@ -110,26 +113,57 @@ class MemberFile:
             )
 
     def apply(self, changes: t.Sequence[Change]) -> None:
-        """Write the members with all changes at once."""
+        """Write the members with all changes at once, and have the balancer read them if it sees a difference.
+
+        Nobody else's call comes in between. A file that the balancer did not take is put back as it was.
+
+        :raises ConnectionFailed: when the file can't be written, or the balancer does not take it.
+        """
         if not changes:
             return
-        changes = [
-            change if change.what != "add" else Change(change.name, "add", None, change.after) for change in changes
-        ]
-        members = balancer.after(self.members(), changes)
-        self._write(members)
-        self.activate(members)
+        with self._alone():
+            before = self.members()
+            members = balancer.after(before, changes)
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            self._write(self._text(members))
+            if self.render(before) == self.render(members):
+                return
+            try:
+                self.activate(members)
+            except LowtideError:
+                self._write(text)
+                raise
 
-    def _write(self, members: dict[str, Status]) -> None:
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """Hold a lock on the file's directory: the file itself is replaced. Errors of the file system get their own words."""
+        try:
+            handle = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
+        except OSError as exc:
+            raise ConnectionFailed(
+                f"{self.path} can't be written: {exc.strerror}",
+                option="file",
+                remedy="Check the directory, its owner, and the space left on its disk",
+            ) from exc
+
+    def _text(self, members: dict[str, Status]) -> str:
         kept = {
             name: {key: getattr(one, key) for key in ("state", "weight", "full_weight", "address", "port")}
             for name, one in members.items()
         }
         line = MARK + json.dumps({"backend": self.backend, "members": kept})
+        return f"{line}\n{self.render(members)}\n"
+
+    def _write(self, text: str) -> None:
         with tempfile.NamedTemporaryFile(
             "w", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, encoding="utf-8"
         ) as partial:
-            partial.write(f"{line}\n{self.render(members)}\n")
+            partial.write(text)
             os.fchmod(partial.fileno(), 0o644)
         os.replace(partial.name, self.path)
 
@@ -242,7 +276,7 @@ def _envoy_status(one: Status, host: dict[str, t.Any] | None) -> Status:
         up=not failing,
         address=one.address,
         port=one.port,
-        checked=not failing,
+        checked=not failing and not host["health_status"].get("pending_active_hc"),
         sessions=figures.get("rq_active", 0),
         requests=figures.get("rq_total", 0),
         errors=figures.get("rq_error", 0),
@@ -277,7 +311,8 @@ class Nginx(MemberFile):
     """nginx, which includes an upstream and reads it again when told.
 
     A reload ends idle keep-alive connections of clients; a request that a client sends at that very moment is lost. Clients
-    that retry, or C(keepalive_timeout 0), avoid that.
+    that retry, or C(keepalive_timeout 0), avoid that. All changes of a call take one reload, and what nginx would not see
+    (drain or maintenance: both are C(down)) takes none.
 
     :param reload: The command that makes nginx read its configuration again.
     """

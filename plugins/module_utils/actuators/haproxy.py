@@ -150,6 +150,7 @@ class HAProxy:
 
     most = MOST
     adds = True
+    waiting = 0
 
     def __init__(
         self,
@@ -194,8 +195,9 @@ class HAProxy:
         rows = table(states.split("\n", 1)[1], " ")
         if not rows:
             return {}
-        statistics = self.session.ask(f"show stat {rows[0]['be_id']} 4 -1")[0]
-        figures = {row["svname"]: row for row in table(statistics, ",")}
+        statistics = self.session.ask(f"show stat {rows[0]['be_id']} 6 -1")[0]
+        figures = {row["svname"]: row for row in table(statistics, ",") if row["type"] == "2"}
+        self.waiting = sum(int(row["qcur"] or 0) for row in table(statistics, ",") if row["type"] == "1")
         return {row["srv_name"]: status(row, figures[row["srv_name"]]) for row in rows}
 
     def apply(self, changes: t.Sequence[Change]) -> None:

@@ -35,6 +35,7 @@ class Tasks:
 
     most = 65535
     adds = True
+    waiting = 0
     option = "tasks"
 
     def __init__(self, path: str, backend: str) -> None:

@@ -145,8 +145,8 @@ def _sum(one: t.Any, other: t.Any) -> t.Any:
     return None if one is None or other is None else one + other
 
 
-def pool_figures(members: t.Mapping[str, Status]) -> dict[str, t.Any]:
-    """The figures of the pool as a whole."""
+def pool_figures(members: t.Mapping[str, Status], waiting: int = 0) -> dict[str, t.Any]:
+    """The figures of the pool as a whole. :param waiting: Requests that wait for any of its members."""
 
     def total(name: str) -> t.Any:
         values = [getattr(status, name) for status in members.values()]
@@ -159,7 +159,7 @@ def pool_figures(members: t.Mapping[str, Status]) -> dict[str, t.Any]:
         "members": len(members),
         "serving": len(balancer.serving(members)),
         "sessions": total("sessions"),
-        "queue": total("queue"),
+        "queue": total("queue") + waiting,
         "requests": total("requests"),
         "errors": total("errors"),
         "requests_per_second": total("requests_per_second"),
@@ -185,7 +185,7 @@ def _result(
     return {
         "changed": any(plans),
         "members": {name: dataclasses.asdict(status) for name, status in members.items()},
-        "pool": pool_figures(members),
+        "pool": pool_figures(members, sum(instance.waiting for instance in instances)),
         "out": [name for name, one in members.items() if one.state != "ready" or one.weight < one.full_weight],
         "remaining": remaining,
         "words": _words(plans, members, remaining),

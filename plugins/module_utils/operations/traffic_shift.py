@@ -15,11 +15,12 @@ from .. import timing
 from ..actuators import balancer
 from ..actuators.balancer import Instance, Status, Wanted
 from ..actuators.providers import open_instances
-from ..errors import ConnectionFailed, InvalidOption, NotFound
+from ..errors import ConnectionFailed, InvalidOption, LowtideError, NotFound
 from ..history import instant
 from ..planning import traffic
 from ..planning.traffic import Evidence, Gate, Watch
 from . import balancer_pool as pool
+from .traffic_restore import broken, interruptible
 
 VERSION = 1
 
@@ -29,12 +30,28 @@ def traffic_shift(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.
 
     :param params: The options of the module. With C(progress), as an earlier call returned it, one step is made.
     :returns: C(changed), C(finished), C(rolled_back), C(steps), C(progress), C(words) and C(diff).
+    :raises ShiftBroken: when the balancer fails, or the run is interrupted, while traffic is shifted.
     """
+    if check_mode:
+        with contextlib.ExitStack() as sessions:
+            return Shift(params, open_instances(params, sessions)).foreseen()
+    progress = params["progress"] or {"steps": []}
+    with interruptible():
+        try:
+            return _go_on(params, progress)
+        except LowtideError as exc:
+            # Nothing was set yet, or all of it is done.
+            if not progress["steps"] or progress["finished"]:
+                raise
+            raise broken(params, progress, exc) from exc
+
+
+def _go_on(params: dict[str, t.Any], progress: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Begin, or go on where the progress is, which is kept up to date in place."""
     with contextlib.ExitStack() as sessions:
         shift = Shift(params, open_instances(params, sessions))
-        if check_mode:
-            return shift.foreseen()
-        progress = params["progress"] or shift.begin()
+        if "before" not in progress:
+            progress.update(shift.begin())
         while not progress["finished"]:
             shift.step(progress)
             if params["progress"] is not None:
@@ -50,7 +67,8 @@ class Shift:
         self.instances = instances
         self.shares = traffic.shares(params["steps"])
         self.seconds = {
-            name: timing.duration(params[name], name) for name in ("pause", "bake", "patience", "every", "baseline")
+            name: timing.duration(params[name], name)
+            for name in ("pause", "bake", "patience", "every", "baseline", "restore_timeout")
         }
         if self.seconds["every"] <= 0:
             raise InvalidOption("readings need time between them", option="every", remedy="Write 2s, for example")
@@ -60,6 +78,8 @@ class Shift:
             )
         self.receivers = [balancer.check_name(name, "receivers") for name in params["receivers"]]
         self.donors = [balancer.check_name(name, "donors") for name in params["donors"]]
+        if params["capacity"]:
+            demand_ahead(params["capacity"])
         both = set(self.receivers) & set(self.donors)
         if both or not self.receivers:
             raise InvalidOption(
@@ -374,7 +394,9 @@ class Meter:
         return total / count
 
     def _queue(self, now: list[dict[str, Status]]) -> float:
-        return float(sum(new.queue for _old, new in self._pairs(now, now)))
+        """Requests that wait for these members, or for any: HAProxy queues those that are bound to none at the backend."""
+        waiting = sum(instance.waiting for instance in self.shift.instances)
+        return float(waiting + sum(new.queue for _old, new in self._pairs(now, now)))
 
     def base(self, name: str, counts: bool) -> float | None:
         """What a limit relates to: an upper estimate of a rate, or the figure itself."""
