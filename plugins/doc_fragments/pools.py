@@ -87,7 +87,7 @@ options:
         default 0.7).
       - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
         C(idle_cost_per_hour), C(lead_time) and what wakes them, as in M(lowtide.fleet.standby), by C(provider), C(find),
-        C(commands), C(wake_on_lan), C(idle_state), C(check), and C(connection), the name of one of its
+        C(commands), C(wake_on_lan), C(kubernetes), C(idle_state), C(check), and C(connection), the name of one of its
         O(lowtide.fleet.standby#module:connections)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the

@@ -10,10 +10,11 @@ import typing as t
 
 from .. import options, timing
 from ..planning import scaling
-from . import outlook
+from . import outlook, spending
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
+    **options.STATE,
     **outlook.SPEC,
     awake=dict(type="list", elements="str", default=[]),
     hold=dict(type="str", default="30m"),
@@ -27,10 +28,11 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     """
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile)
-    awake = outlook.standbys(params["awake"], seen.pools, "awake")
+    awake = spending.require_standbys(params["awake"], params)
     plan = scaling.plan(
         seen.pools, seen.forecasts, now=seen.now, awake=awake, demand_now=seen.demand, hold_seconds=hold
     )
+    plan = spending.limited(params, plan, seen.pools, now=seen.now, awake=awake, demand=seen.demand)
     return {
         "changed": False,
         "plan": plan,
