@@ -42,7 +42,7 @@ options:
   anomalies:
     description:
       - V(hold) holds a batch back while the demand of a pool of the plan is flagged as anomalous, as M(lowtide.fleet.anomalies)
-        does with its defaults.
+        does with the detector V(novelty) over the last 14 days.
     type: str
     choices: [hold, ignore]
     default: hold

@@ -28,12 +28,14 @@ import typing as t
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("tests/benchmarks/forecast", "tests/unit/planning", "tests")]
 
-import conftest  # noqa: E402, F401
+import conftest  # noqa: E402
 import numpy as np  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils import options, timing  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import demand, updates  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey  # noqa: E402
+
+conftest.link_collection()
 
 NOW = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
 STEP = 300

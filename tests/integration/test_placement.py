@@ -10,7 +10,6 @@ import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import NotFound
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import update_plan, update_rules
-from vsphere_fixtures import *  # noqa: F403
 
 
 def pools(servers, **update):

@@ -44,8 +44,9 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
     interval = max(1.0, timing.duration(params["interval"], "interval"))
     began = time.monotonic()
     patience = None
+    strange: dict[int, dict[str, str]] = {}
     while True:
-        verdict, warnings, now = _look(params, plan, run)
+        verdict, warnings, now = _look(params, plan, run, strange)
         waited = time.monotonic() - began
         if patience is None:
             patience = timeout + _pause(plan, run, now)
@@ -86,12 +87,18 @@ def _pause(plan: dict[str, t.Any], run: gate.Run, now: datetime.datetime) -> flo
 
 
 def _look(
-    params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run
+    params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run, strange: dict[int, dict[str, str]]
 ) -> tuple[gate.Verdict, list[str], datetime.datetime]:
-    """The verdict of this moment, warnings, and the moment."""
+    """The verdict of this moment, warnings, and the moment.
+
+    :param strange: What was strange, by step, so that it is found out once in each.
+    """
     seen = outlook.outlook({**params, "pool": plan["pools"]}, lambda pool: 1 - pool["update"]["risk"])
     standbys = owned_standbys(seen.pools)
     now = seen.now if params["now"] else datetime.datetime.now(datetime.UTC)
+    step = int(now.timestamp() // timing.duration(params["step"], "step"))
+    if params["anomalies"] == "hold" and step not in strange:
+        strange[step] = update_rules.strange(params, seen.pools)
     verdict = gate.judge(
         plan,
         run,
@@ -103,7 +110,7 @@ def _look(
         max_failures=params["max_failures"],
         closed=update_rules.closed(seen.pools, now, timing.moment(plan["deadline"])),
         watched=[name for name, pool in seen.pools.items() if pool["balancer"]],
-        anomalous=update_rules.strange(params, seen.pools) if params["anomalies"] == "hold" else None,
+        anomalous=strange.get(step),
     )
     return verdict, seen.warnings, now
 

@@ -25,6 +25,9 @@ Span = t.Tuple[datetime.datetime, datetime.datetime]
 # The kind of record that tells how long an update of one server took, and how many of the newest count.
 DURATION, NEWEST = "update-duration", 100
 
+# What tells whether a pool is strange: the distance to what was ever seen, which is quick, over so many seconds.
+DETECTOR, LOOK_BACK = "novelty", 14 * 86400.0
+
 # What a calendar calls its parts, by the kind of their events.
 _PARTS = {"event": "events", "holiday": "holidays", "calendar": "files"}
 
@@ -99,7 +102,8 @@ def strange(params: dict[str, t.Any], pools: Pools) -> dict[str, str]:
 
     :param params: Checked values of ``options.COMMON`` and ``outlook.SPEC``.
     """
-    window = max(timing.duration(params["history_window"], "history_window"), 2 * flags.YOUNG_SECONDS)
+    asked = timing.duration(params["history_window"], "history_window")
+    window = min(max(asked, 2 * flags.YOUNG_SECONDS), LOOK_BACK)
     seen = anomalies.anomalies(
         {
             **params,
@@ -107,7 +111,7 @@ def strange(params: dict[str, t.Any], pools: Pools) -> dict[str, str]:
             "metrics": [],
             "history_window": str(window),
             "since": "0s",
-            "detector": "auto",
+            "detector": DETECTOR,
             "false_alarms": 1.0,
             "per_server": False,
             "silent": [],

@@ -41,7 +41,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """A way to do the update: the batches, what each pool can spare, and what else could have been."""
+    """A way to do the update: the batches, and what each pool can spare."""
 
     solution: optimum.Solution
     batches: tuple[Batch, ...]
