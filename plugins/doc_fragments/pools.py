@@ -85,10 +85,14 @@ options:
       - Each has C(servers) (list of names, required) and C(load) (dict, required) with C(metric), C(server_capacity) (load
         units that one server carries while it keeps its SLO) and C(target_utilization) (share of it to plan with,
         default 0.7).
-      - Further keys are C(tenant), C(weight), C(slo), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour),
-        C(idle_cost_per_hour), C(lead_time) and what wakes them, as in M(lowtide.fleet.standby), by C(provider), C(find),
-        C(commands), C(wake_on_lan), C(kubernetes), C(idle_state), C(check), and C(connection), the name of one of its
-        O(lowtide.fleet.standby#module:connections)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
+      - Further keys are C(tenant), C(weight), C(slo) (C(overload_cost_per_hour), of one server's worth of demand that is not
+        served, or with C(overload=time) of any overload; C(quantile), the level of demand to cover, instead of what costs
+        say), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour), C(idle_cost_per_hour), C(lead_time),
+        C(min_awake) before one may sleep again, C(boot_failure), the chance that one does not boot, and what wakes them, as
+        in M(lowtide.fleet.standby), by C(provider), C(find), C(commands), C(wake_on_lan), C(kubernetes), C(idle_state), C(check), and
+        C(connection), the name of one of its O(lowtide.fleet.standby#module:connections)), C(rules) (thresholds of predicted
+        utilization instead of costs, a list of C(above) or C(below), C(for), C(add) or C(remove)), C(anomalies) (C(surge),
+        V(add) or V(ignore); C(low), V(freeze) or V(ignore)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a
         list of C(name), C(start), C(end), and C(effect), what the load is multiplied by, learned from earlier events of the
         name when it is not given, or C(maintenance=true) to leave their samples out, or C(blackout=true) to let no server be
@@ -114,7 +118,8 @@ options:
     description:
       - What each tenant may have, by its name. Usually set once for all, as the variable C(lowtide_tenants).
       - Its keys are C(standbys), the tenant's own standbys, which no other tenant's pool may name; C(max_standbys), how many
-        may be awake at a time; C(budget_per_day), what standbys awake may cost from midnight to midnight of C(time_zone)
+        may be awake at a time; C(guaranteed_standbys), how many of shared ones it gets first when it needs them;
+        C(budget_per_day), what standbys awake may cost from midnight to midnight of C(time_zone)
         (default V(UTC)).
       - Where it is given, the tenant of each pool must be in it.
     type: dict

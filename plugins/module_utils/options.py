@@ -17,6 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from . import power_options, timing
 from .errors import InvalidOption
+from .planning.rules import thresholds
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
 
@@ -125,6 +126,8 @@ POOL: ArgumentSpec = dict(
         default={},
         options=dict(
             overload_cost_per_hour=dict(type="float"),
+            overload=dict(type="str", choices=["unserved", "time"], default="unserved"),
+            quantile=dict(type="float"),
             latency_ms=dict(
                 type="dict",
                 options=dict(
@@ -148,6 +151,28 @@ POOL: ArgumentSpec = dict(
             cost_per_hour=dict(type="float", default=1.0),
             idle_cost_per_hour=dict(type="float", default=0.0),
             lead_time=dict(type="str", default="5m"),
+            min_awake=dict(type="str", default="15m"),
+            boot_failure=dict(type="float", default=0.0),
+        ),
+    ),
+    rules=dict(
+        type="list",
+        elements="dict",
+        default=[],
+        options={
+            "above": dict(type="str"),
+            "below": dict(type="str"),
+            "for": dict(type="str", default="10m"),
+            "add": dict(type="int"),
+            "remove": dict(type="int"),
+        },
+    ),
+    anomalies=dict(
+        type="dict",
+        default={},
+        options=dict(
+            surge=dict(type="str", choices=["add", "ignore"], default="add"),
+            low=dict(type="str", choices=["freeze", "ignore"], default="freeze"),
         ),
     ),
     balancer=dict(
@@ -206,6 +231,7 @@ POOL: ArgumentSpec = dict(
 TENANT: ArgumentSpec = dict(
     standbys=dict(type="list", elements="str"),
     max_standbys=dict(type="int"),
+    guaranteed_standbys=dict(type="int", default=0),
     budget_per_day=dict(type="float"),
     time_zone=dict(type="str", default="UTC"),
 )
@@ -229,7 +255,7 @@ COLLECT: ArgumentSpec = dict(
         elements="dict",
         default=[],
         options={
-            "pool": dict(type="str", required=True),
+            "pool": dict(type="str"),
             "servers": dict(type="list", elements="str", default=[]),
             "from": dict(type="str", required=True),
             "to": dict(type="str"),
@@ -419,6 +445,11 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
     timing.duration(pool["update"]["duration"], f"{option}.update.duration")
     if pool["standby"]:
         timing.duration(pool["standby"]["lead_time"], f"{option}.standby.lead_time")
+        timing.duration(pool["standby"]["min_awake"], f"{option}.standby.min_awake")
+        _within(pool["standby"]["boot_failure"], f"{option}.standby.boot_failure", least=0, most=0.9)
+    thresholds(pool["rules"], f"{option}.rules")
+    if pool["slo"]["quantile"] is not None:
+        _within(pool["slo"]["quantile"], f"{option}.slo.quantile", least=0.5, most=0.999)
     _within(pool["load"]["server_capacity"], f"{option}.load.server_capacity", above=0)
     _within(pool["load"]["target_utilization"], f"{option}.load.target_utilization", above=0, most=1)
     _within(pool["update"]["risk"], f"{option}.update.risk", above=0, most=0.5)

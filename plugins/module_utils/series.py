@@ -34,16 +34,23 @@ class Series:
     :param values: float64, shape (series, time); NaN where a sample is missing.
     :param end: UTC stamp of the last column, a whole multiple of the step since the epoch.
     :param step_seconds: The grid's spacing in seconds.
+    :param marked: True where a sample tells of maintenance, not of load, bool, shape (series, time); None for nowhere.
+        The samples are there: they are the present, but nothing to learn from.
+    :param units: Unit by metric, of those that have one.
     """
 
     keys: tuple[SeriesKey, ...]
     values: numpy.ndarray
     end: datetime.datetime
     step_seconds: int
+    marked: numpy.ndarray | None = None
+    units: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[0] != len(self.keys):
             raise ValueError(f"values of shape {self.values.shape} do not fit {len(self.keys)} keys")
+        if self.marked is not None and self.marked.shape != self.values.shape:
+            raise ValueError(f"marks of shape {self.marked.shape} do not fit values of shape {self.values.shape}")
 
     @property
     def times(self) -> numpy.ndarray:
@@ -56,6 +63,16 @@ class Series:
         """Missing samples of each series, shape (series,)."""
         return np.isnan(self.values).sum(axis=1)
 
+    @property
+    def unmarked(self) -> numpy.ndarray:
+        """The values, with NaN where they are marked: what may be learned from; shape (series, time)."""
+        return self.values if self.marked is None else np.where(self.marked, np.nan, self.values)
+
+    @property
+    def left_out(self) -> numpy.ndarray:
+        """Samples of each series that are there and marked, shape (series,)."""
+        return np.isnan(self.unmarked).sum(axis=1) - self.missing
+
     def select(
         self, *, pool: str | None = None, metric: str | None = None, servers: t.Collection[str | None] | None = None
     ) -> Series:
@@ -67,4 +84,13 @@ class Series:
             and (metric is None or key.metric == metric)
             and (servers is None or key.server in servers)
         ]
-        return dataclasses.replace(self, keys=tuple(self.keys[row] for row in rows), values=self.values[rows])
+        return self.rows(rows)
+
+    def rows(self, rows: t.Sequence[int]) -> Series:
+        """Some rows, in the order given."""
+        return dataclasses.replace(
+            self,
+            keys=tuple(self.keys[row] for row in rows),
+            values=self.values[rows],
+            marked=None if self.marked is None else self.marked[rows],
+        )

@@ -15,6 +15,7 @@ description:
   - Reads what pools and their servers carried from the history and flags what is unlike all that came before.
   - One incident is one flag. It begins with the first strange sample, ends after an hour of expected ones, and is over
     after a day at most, when what was strange has become the new normal.
+  - What O(lowtide.fleet.collect#module:marks) says was maintenance is neither flagged nor learned from.
   - A series is not flagged during its first day, nor one that never moved. A missing or infinite sample is no anomaly;
     O(detector=flat_line) finds those.
 requirements:
@@ -77,6 +78,10 @@ anomalies:
       returned: always
     metric:
       description: The metric.
+      type: str
+      returned: always
+    unit:
+      description: Its unit, from the pool or from the history, or none where neither says it.
       type: str
       returned: always
     since:
@@ -144,6 +149,10 @@ pools:
       returned: always
     series:
       description: How many series were looked at.
+      type: int
+      returned: always
+    left_out:
+      description: Samples left out because they are marked as maintenance, see O(lowtide.fleet.collect#module:marks).
       type: int
       returned: always
     newest:

@@ -161,18 +161,21 @@ options:
         default: {}
   marks:
     description:
-      - Maintenance to note, so that forecasts and anomaly scores can leave its samples out - an update, a boot, a move.
+      - Maintenance to note, so that forecasts and anomaly scores leave its samples out - an update, a boot, a move.
+      - What a pool carries now counts all the same, for plans and gates.
       - The same mark twice is one.
     type: list
     elements: dict
     default: []
     suboptions:
       pool:
-        description: The pool.
+        description: The pool. Those that have the O(marks[].servers) when unset.
         type: str
-        required: true
       servers:
-        description: Its servers that were touched. All of the pool, and its total, when empty.
+        description:
+          - The servers that were touched. All of O(marks[].pool), and its total, when empty.
+          - A mark of servers leaves the pool's total alone, for others carry their load meanwhile. Mark the pool where its
+            total is disturbed too.
         type: list
         elements: str
         default: []
@@ -259,6 +262,9 @@ collected:
     metric:
       description: The metric.
       type: str
+    unit:
+      description: Its unit, or none where the source names none.
+      type: str
     servers:
       description: How many servers have samples among what was fetched.
       type: int
@@ -279,6 +285,7 @@ collected:
     - source: https://prometheus.example
       pool: web
       metric: requests
+      unit: 1/s
       servers: 8
       samples: 69117
       newest: "2026-02-01T00:00:00Z"
@@ -300,6 +307,9 @@ health:
       type: str
     metric:
       description: The metric.
+      type: str
+    unit:
+      description: Its unit, as a source named it when it was collected, or none.
       type: str
     servers:
       description: How many servers of the pool have samples.
@@ -340,6 +350,7 @@ health:
   sample:
     - pool: web
       metric: requests
+      unit: 1/s
       servers: 8
       servers_wanted: 8
       total: false

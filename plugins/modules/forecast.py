@@ -88,6 +88,10 @@ forecasts:
       description: What is forecast, the pool's C(load.metric).
       type: str
       returned: always
+    unit:
+      description: The load's unit, from the pool or from the history, or none where neither says it.
+      type: str
+      returned: always
     step_seconds:
       description: The spacing of the values, in seconds.
       type: int
@@ -112,6 +116,10 @@ forecasts:
       returned: always
     missing:
       description: Samples missing in O(history_window).
+      type: int
+      returned: always
+    left_out:
+      description: Samples left out because they are marked as maintenance, see O(lowtide.fleet.collect#module:marks).
       type: int
       returned: always
     backtest:

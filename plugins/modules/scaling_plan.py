@@ -16,7 +16,11 @@ description:
     standbys that may sleep, with the reasons in words.
   - It decides and explains; it acts on nothing. Give the plan to M(lowtide.fleet.standby) to make it so.
   - The level of demand to cover is what the pool's C(slo.overload_cost_per_hour) is worth against its
-    C(standby.cost_per_hour); without an overload cost it is the 95 % level.
+    C(standby.cost_per_hour); without an overload cost it is the 95 % level. C(slo.quantile) sets it outright, and C(rules)
+    plan by thresholds of predicted utilization instead.
+  - The steps within the lead time are told from the last minutes as well, weighed by how well those told so far.
+  - Where pools share standbys and there are too few, each goes where it saves most expected loss times the pool's C(weight). It
+    stays there unless another would save a quarter more. Tenants get their C(guaranteed_standbys) first.
   - The plan never goes below what the newest demand needs.
   - Where O(tenants) limits a tenant, standbys beyond its C(max_standbys) or its C(budget_per_day) stay asleep, and the plan
     says so. What is spent is what M(lowtide.fleet.standby) noted in O(state), and what is planned until the day ends. A
@@ -29,6 +33,34 @@ options:
     type: list
     elements: str
     default: []
+  awake_since:
+    description:
+      - When standbys woke, by name, ISO 8601, so that none is sent to sleep before its pool's C(standby.min_awake).
+      - One that is awake and absent here may be sent to sleep.
+    type: dict
+    default: {}
+  owners:
+    description:
+      - The pool that each standby in O(awake) serves, by name, where pools share standbys.
+      - One that is absent counts for the pool of the greatest weight that may use it.
+    type: dict
+    default: {}
+  anomalies:
+    description:
+      - Open anomalies, as M(lowtide.fleet.anomalies) returned them.
+      - A surge of a pool's load is covered as far as it has come and as much again as it exceeds what was expected, and load that is
+        unusually low or strange freezes release, unless the pool's C(anomalies) says V(ignore).
+    type: list
+    elements: dict
+    default: []
+  mode:
+    description:
+      - V(auto) replays each pool's past first. Where reactive would have cost clearly less, or the past is shorter than four
+        days, the plan follows the newest demand alone and says so.
+      - V(predictive) goes by the forecast, V(reactive) by the newest demand, whatever the past says.
+    type: str
+    choices: [auto, predictive, reactive]
+    default: auto
   hold:
     description: A standby is sent to sleep only when nothing needs it for this long.
     type: str
@@ -105,6 +137,11 @@ plan:
             - {servers: 5, by: "2026-01-31T18:06:00Z"}
           risk: 0.012
           short: 0
+          moved: []
+          alternatives:
+            - {servers: -1, cost: 131.2, server_hours: 72.0, overload_minutes: 41.0}
+            - {servers: 0, cost: 98.7, server_hours: 96.0, overload_minutes: 1.2}
+            - {servers: 1, cost: 120.3, server_hours: 120.0, overload_minutes: 0.1}
           refused: []
     tenants:
       description: What each tenant that is limited may have, and has.

@@ -250,6 +250,49 @@ def test_host_metrics_marks_and_health_through_ansible_playbook(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_mark_finds_the_pools_of_its_servers(tmp_path):
+    mark = {"servers": ["web0", "web2", "api0"], "from": iso(END - 600)}
+    assert collect(asked(tmp_path, None, sources=[], marks=[mark]), check_mode=False)["marked"] == 2
+    with history.open(options.checked({"path": str(tmp_path / "history.duckdb")}, options.HISTORY, "history")) as found:
+        assert [(item.pool, item.servers) for item in found.marks(["web", "api"])] == [
+            ("api", ("api0",)),
+            ("web", ("web0", "web2")),
+        ]
+    with pytest.raises(InvalidOption, match=r"marks\[0\]: it names neither a pool nor servers"):
+        collect(asked(tmp_path, None, sources=[], marks=[{"from": iso(END - 600)}]), check_mode=False)
+
+
+ROLE = """
+- hosts: localhost
+  gather_facts: false
+  roles:
+    - role: lowtide.fleet.marks
+      vars:
+        marks_servers: [web0]
+        marks_from: "2026-11-23T10:00:00Z"
+        marks_why: update
+  post_tasks:
+    - ansible.builtin.debug:
+        msg: the run goes on
+"""
+
+
+def test_the_role_marks_notes_maintenance_and_never_ends_a_run(tmp_path):
+    spec = {"path": str(tmp_path / "history.duckdb")}
+    (tmp_path / "play.yml").write_text(ROLE)
+    (tmp_path / "group_vars").mkdir()
+    for path, said in ((spec["path"], "the run goes on"), (str(tmp_path), "is not marked, and forecasts will learn")):
+        variables = {"lowtide_history": {"path": path}, "lowtide_pools": POOLS}
+        (tmp_path / "group_vars" / "all.yml").write_text(json.dumps(variables))
+        done = run_playbook(tmp_path / "play.yml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "the run goes on" in done.stdout
+        assert said in done.stdout
+    with history.open(options.checked(spec, options.HISTORY, "history")) as found:
+        (mark,) = found.marks(["web"])
+    assert (mark.servers, mark.why) == (("web0",), "update")
+
+
 def test_what_can_not_be_stored_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(InvalidOption, match=r"marks\[0\].servers: 'x' is no server of pool 'web'"):
         collect(

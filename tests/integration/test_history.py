@@ -112,6 +112,20 @@ def test_late_samples_find_their_place(spec, tenant):
     np.testing.assert_array_equal(read(spec, tenant).values, DATA)
 
 
+def test_old_and_new_samples_and_corrections_in_one_write(spec, tenant):
+    """What fills a gap, what is corrected and what is newer than all there was are counted as one."""
+    write(spec, tenant, series(DATA[:, :200], end=END - 88 * datetime.timedelta(seconds=STEP)))
+    changed = np.where(np.isnan(DATA), 1.0, DATA)
+    changed[2, 5] += 1
+    added = 3 * 88 + 1 + 3
+    assert write(spec, tenant, series(changed), pretend=True) == added
+    assert write(spec, tenant, series(changed)) == added
+    np.testing.assert_array_equal(read(spec, tenant).values, changed)
+    other = series(changed[:1], keys=("web2",))
+    with history.open(spec, tenant=tenant, read_only=False) as kept:
+        assert kept.put([Batch(series(changed + 1)), Batch(other)]) == [{"web": 3 * 288}, {"web": 288}]
+
+
 @pytest.mark.parametrize(
     ("aggregation", "folded"), [("mean", np.nanmean), ("max", np.nanmax), ("last", lambda block, axis: block[:, :, -1])]
 )
@@ -230,7 +244,12 @@ def test_a_newer_format_is_refused(spec, tenant):
 def test_units_are_kept(spec, tenant):
     write(spec, tenant, series(DATA), units={"requests": "1/s"})
     with history.open(spec, tenant=tenant) as kept:
-        assert {row[0] for row in kept._rows("SELECT unit FROM series")} == {"1/s"}
+        assert {item.unit for item in kept.summaries(metric="requests", pools=POOLS)} == {"1/s"}
+    assert read(spec, tenant).units == {"requests": "1/s"}
+    write(spec, tenant, series(DATA))
+    assert read(spec, tenant).units == {"requests": "1/s"}
+    write(spec, tenant, series(DATA), units={"requests": "1/min"})
+    assert read(spec, tenant).units == {"requests": "1/min"}
 
 
 def test_prometheus_reads_by_the_same_contract(tmp_path):

@@ -14,7 +14,9 @@ import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +24,7 @@ import time
 
 import duckdb
 import numpy as np
+import psycopg
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
@@ -280,6 +283,54 @@ def test_postgresql_with_an_expired_certificate():
             )
 
 
+@pytest.fixture
+def small_disk():
+    """A file system of 64 MiB of its own."""
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    with tempfile.TemporaryDirectory(prefix="lowtide-", dir="/var/tmp") as directory:
+        pathlib.Path(directory).chmod(0o755)
+        mounted = f"{directory}/disk"
+        pathlib.Path(mounted).mkdir()
+        subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", "size=64m,mode=0777", "lowtide", mounted], check=True)
+        try:
+            yield pathlib.Path(mounted)
+        finally:
+            subprocess.run([*sudo, "umount", mounted], check=True)
+
+
+def test_postgresql_on_a_full_disk_is_told_and_loses_nothing(postgresql, small_disk):
+    """A real full disk: the schema's tables lie in a tablespace on a file system that is too small."""
+    place = small_disk / "tables"
+    place.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(place, "nobody")
+    spec = checked(postgresql)
+    tenant = "full"
+    with psycopg.connect(
+        spec["url"], user=spec["username"], password=spec["password"], sslmode="verify-full",
+        sslrootcert=spec["ca_path"], autocommit=True,
+    ) as connection:  # fmt: skip
+        connection.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        connection.execute("ALTER DATABASE postgres SET default_tablespace = small")
+        try:
+            with history.open(spec, tenant=tenant, read_only=False) as kept:
+                kept.write(series(10, 288))
+                with pytest.raises(LowtideError, match=r"history.url: .* is out of room .*Make room there") as caught:
+                    kept.write(series(400, 8640, offset=1))
+                assert "\n" not in str(caught.value)
+            with history.open(spec, tenant=tenant, read_only=False) as kept:
+                start = END - datetime.timedelta(days=1)
+                same(
+                    kept.read(metric="requests", pools=["web"], start=start, end=END, step_seconds=STEP),
+                    series(10, 288),
+                )
+                assert kept.write(series(10, 288, offset=1)) == 2880
+        finally:
+            connection.execute("ALTER DATABASE postgres RESET default_tablespace")
+            connection.execute("DROP SCHEMA lowtide_full CASCADE")
+            connection.execute("DROP TABLESPACE small")
+
+
 def test_a_password_is_never_in_an_error(postgresql):
     secret = postgresql["url"].replace("://", "://lowtide:topsecret@")
     with pytest.raises(AuthenticationFailed) as caught:
@@ -354,7 +405,7 @@ def asked(tmp_path, url, **changes):
         ((200, GOOD[:40], None, 0), {}, ConnectionFailed, r"sources\[0\].url: .*cut off"),
         ((200, b"<html>", None, 0), {}, ConnectionFailed, r"sources\[0\].url: .*no answer of such a server"),
         ((401, b"", None, 0), {}, AuthenticationFailed, r"sources\[0\].username: .*401"),
-        ((403, b"", None, 0), {"token": "x"}, AuthenticationFailed, r"sources\[0\].username: .*403"),
+        ((403, b"", None, 0), {"token": "x"}, AuthenticationFailed, r"sources\[0\].token: .*403"),
     ],
 )
 def test_a_failing_source_loses_nothing(tmp_path, answer, changes, error, words):

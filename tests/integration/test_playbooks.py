@@ -15,7 +15,7 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 from certificates import Authority
 from fleet import Fleet, real_demand
@@ -85,6 +85,16 @@ def pools(fleet: Fleet, **changes: dict[str, t.Any]) -> dict[str, t.Any]:
     return result
 
 
+def marked(fleet: Fleet) -> dict[str, set[str]]:
+    """The servers that were marked, by why."""
+    spec = options.checked(fleet.variables()["lowtide_history"], options.HISTORY, "lowtide_history")
+    found: dict[str, set[str]] = {}
+    with history.open(spec) as kept:
+        for mark in kept.marks(list(fleet.variables()["lowtide_pools"])):
+            found.setdefault(mark.why, set()).update(mark.servers)
+    return found
+
+
 def batches(output: str) -> list[list[str]]:
     return [line.split(",") for line in re.findall(r"batch is (\S+)", output)]
 
@@ -111,6 +121,8 @@ def test_a_rolling_update_under_load_loses_no_request(tmp_path, past):
         plan = json.loads((fleet.directory / "plan.json").read_text())["plan"]
         woken = plan["standbys"]["activate"]
         assert woken
+        # Forecasts leave out what the update did to its servers, and the boot to the standbys.
+        assert marked(fleet) == {"update": set(SERVERS), "boot": set(woken)}
         assert [name for name, _action in actions[: len(woken)]] != []
         assert sorted({name for name, _action in actions}) == sorted(woken)
         # Of the shares each server has of its pool's load, the smallest come first.

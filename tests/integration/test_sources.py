@@ -30,7 +30,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from simulators.certificates import Authority
 from simulators.haproxy import HAProxy, Member
 from simulators.http_server import HttpServer
-from simulators.processes import free_port
+from simulators.processes import Program, free_port, listening
+from simulators.prometheus import Metric, Prometheus
 from simulators.victoria_metrics import VictoriaMetrics
 from simulators.vsphere_simulator import VsphereSimulator
 
@@ -52,6 +53,9 @@ def vcenter(tmp_path_factory):
         simulator.load("web0", "cpu.usage.average", [(begin, 2500), (NOW - 1800, 5000)])
         simulator.load("web1", "cpu.usage.average", [(NOW - 3600, 100)])
         simulator.load("web0", "net.usage.average", [(begin, 77)])
+        simulator.load("web0", "mem.usage.average", [(begin, 6400)])
+        simulator.load("web1", "mem.usage.average", [(begin, 3200)])
+        simulator.load("web1", "disk.usage.average", [(NOW - 1200, 12)])
         yield simulator
 
 
@@ -67,6 +71,27 @@ def test_vsphere_gives_counters_of_many_machines(vcenter):
     assert web1[-10:].tolist() == [1.0] * 10
     network = fetch(source, "network", {"web": ["web0"]}, NOW - 3600, NOW)
     assert network.values.tolist() == [[77.0] * 12]
+
+
+def test_vsphere_gives_memory_network_and_disk_with_their_units(vcenter):
+    """Of one machine one counter may begin later than another; each has its own stamps."""
+    with sources.open(
+        options.checked({"type": "vsphere", "connection": vcenter.connection}, options.SOURCE, "sources[0]"),
+        "sources[0]",
+    ) as source:
+        found = {
+            name: source.fetch(metric, {"web": ["web0", "web1", "web2"]}, NOW - 3600, NOW, STEP)
+            for name, metric in source.metrics.items()
+        }
+    assert {name: series.units.get(name) for name, series in found.items()} == {
+        "cpu": "%", "memory": "%", "network": "KB/s", "disk": "KB/s",
+    }  # fmt: skip
+    assert [key.server for key in found["memory"].keys] == ["web0", "web1"]
+    assert found["memory"].values.tolist() == [[64.0] * 12, [32.0] * 12]
+    assert [key.server for key in found["network"].keys] == ["web0"]
+    assert [key.server for key in found["disk"].keys] == ["web1"]
+    assert found["disk"].values[0, -3:].tolist() == [12.0] * 3
+    assert np.isnan(found["disk"].values[0, :7]).all()
 
 
 def test_vsphere_asks_for_many_machines_per_call(vcenter):
@@ -169,6 +194,89 @@ def test_victoria_metrics_over_tls(tmp_path):
             fetch(source | {"password": "wrong"}, "requests", pools, NOW - 600, NOW)
         with pytest.raises(CertificateRejected, match=r"sources\[0\].ca_path"):
             fetch(source | {"ca_path": None}, "requests", pools, NOW - 600, NOW)
+
+
+def test_a_client_certificate_is_shown_to_prometheus(tmp_path):
+    """Mutual TLS: without a certificate, with an expired one and with a stranger's the server refuses, and each is told."""
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "stranger")
+    samples = [(NOW - STEP, 1.5), (NOW, 2.5)]
+    with Prometheus(
+        tmp_path / "data", [Metric("requests", [({"instance": "web0:80"}, samples)])],
+        certificate=authority.sign("prometheus"), client_authority=authority.path,
+    ) as server:  # fmt: skip
+        source = {
+            "type": "prometheus",
+            "url": server.url,
+            "ca_path": str(authority.path),
+            "queries": {"requests": "requests"},
+        }
+
+        def ask(**more):
+            return fetch(source | more, "requests", {"web": ["web0"]}, NOW - 2 * STEP, NOW)
+
+        certificate, key = authority.sign("client")
+        assert ask(client_cert=certificate, client_key=key).values.tolist() == [[1.5, 2.5]]
+        both = tmp_path / "both.pem"
+        both.write_bytes(pathlib.Path(certificate).read_bytes() + pathlib.Path(key).read_bytes())
+        assert ask(client_cert=str(both)).values.tolist() == [[1.5, 2.5]]
+        with pytest.raises(AuthenticationFailed, match=r"sources\[0\].client_cert: .* wants a client certificate"):
+            ask()
+        for other in (authority.sign("old", expired=True), stranger.sign("other")):
+            with pytest.raises(
+                AuthenticationFailed, match=r"sources\[0\].client_cert: .* refused the client certificate"
+            ):
+                ask(client_cert=other[0], client_key=other[1])
+        with pytest.raises(InvalidOption, match=r"sources\[0\].client_cert: .*nowhere.*PEM file"):
+            ask(client_cert="/nowhere.pem")
+        with pytest.raises(InvalidOption, match=r"sources\[0\].ca_path: .*absent.*PEM file"):
+            ask(client_cert=certificate, client_key=key, ca_path="/absent.pem")
+
+
+GUARD = """defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend guard
+  bind 127.0.0.1:{port} ssl crt {certificate}
+  http-request deny deny_status 401 unless {{ req.hdr(authorization) "Bearer {token}" }}
+  default_backend prometheus
+backend prometheus
+  server prometheus 127.0.0.1:{behind}
+"""
+
+
+def test_a_bearer_token_is_sent(tmp_path):
+    """Through a real HAProxy that lets nobody else to the Prometheus behind it."""
+    authority = Authority(tmp_path / "ca")
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join(pathlib.Path(path).read_bytes() for path in authority.sign("guard")))
+    port = free_port()
+    samples = [(NOW - STEP, 1.5), (NOW, 2.5)]
+    with Prometheus(tmp_path / "data", [Metric("requests", [({"instance": "web0:80"}, samples)])]) as server:
+        (tmp_path / "guard.cfg").write_text(
+            GUARD.format(port=port, certificate=both, token="s3cret", behind=server.port)
+        )
+        guard = Program(
+            ["haproxy", "-db", "-f", str(tmp_path / "guard.cfg")],
+            log=tmp_path / "guard.log", ready=lambda: listening("127.0.0.1", port), deadline=30,
+        )  # fmt: skip
+        guard.start()
+        try:
+            source = {
+                "type": "prometheus",
+                "url": f"https://localhost:{port}",
+                "ca_path": str(authority.path),
+                "queries": {"requests": "requests"},
+            }
+            pools = {"web": ["web0"]}
+            good = fetch(source | {"token": "s3cret"}, "requests", pools, NOW - 2 * STEP, NOW)
+            assert good.values.tolist() == [[1.5, 2.5]]
+            with pytest.raises(AuthenticationFailed, match=r"sources\[0\].token: .*401.*token") as caught:
+                fetch(source | {"token": "wrong"}, "requests", pools, NOW - 2 * STEP, NOW)
+            assert "wrong" not in str(caught.value)
+        finally:
+            guard.stop()
 
 
 LONG = """time,pool,server,metric,value

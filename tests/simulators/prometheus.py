@@ -41,6 +41,7 @@ class Prometheus:
     :param directory: Where its data, settings and log lie. :param metrics: What it holds.
     :param certificate: PEM files of a certificate and its key, to serve TLS with.
     :param users: Passwords by user name, for HTTP basic authentication.
+    :param client_authority: PEM file of the authority that must have signed the certificate a client shows.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Prometheus:
         *,
         certificate: tuple[str, str] | None = None,
         users: t.Mapping[str, str] | None = None,
+        client_authority: pathlib.Path | None = None,
         deadline: float = 30.0,
     ) -> None:
         self.directory = pathlib.Path(directory)
         self.metrics = metrics
         self.certificate = certificate
         self.users = dict(users or {})
+        self.client_authority = client_authority
         self.deadline = deadline
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,6 +140,8 @@ class Prometheus:
         if self.certificate:
             certificate, key = self.certificate
             lines += ["tls_server_config:", f"  cert_file: {certificate}", f"  key_file: {key}"]
+        if self.client_authority:
+            lines += ["  client_auth_type: RequireAndVerifyClientCert", f"  client_ca_file: {self.client_authority}"]
         if self.users:
             lines += ["basic_auth_users:"] + [f"  {name}: {_hashed(password)}" for name, password in self.users.items()]
         return "\n".join(lines) + "\n"

@@ -79,6 +79,7 @@ class Summary:
     gaps: int
     oldest: datetime.datetime
     newest: datetime.datetime
+    unit: str | None = None
 
     @property
     def missing(self) -> int:
@@ -187,6 +188,9 @@ class Store(History, t.Protocol):
 class Closing:
     """Makes a class with ``close`` a context manager."""
 
+    #: How many metrics may be fetched at once, and requests be under way.
+    at_once = 1
+
     def close(self) -> None:
         """Let go of what is held."""
         raise NotImplementedError
@@ -253,11 +257,17 @@ def wanted(pools: Pools) -> dict[str, list[str] | None]:
     return dict.fromkeys(pools)
 
 
-def assembled(rows: dict[SeriesKey, numpy.ndarray], last: int, step_seconds: int, columns: int) -> Series:
-    """Series from rows of equal length, sorted by pool and server, the pool's total first."""
+def assembled(
+    rows: dict[SeriesKey, numpy.ndarray], last: int, step_seconds: int, columns: int, metric: Metric | None = None
+) -> Series:
+    """Series from rows of equal length, sorted by pool and server, the pool's total first.
+
+    :param metric: What they are of, for its unit.
+    """
     keys = sorted(rows, key=lambda key: (key.pool, key.server is not None, key.server or "", key.metric))
     values = np.stack([rows[key] for key in keys]) if keys else np.empty((0, columns))
-    return Series(tuple(keys), values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds)
+    units = {metric.name: metric.unit} if metric is not None and metric.unit else {}
+    return Series(tuple(keys), values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds, units=units)
 
 
 def summarised(series: Series) -> list[Summary]:
@@ -269,7 +279,8 @@ def summarised(series: Series) -> list[Summary]:
         if known.size:
             oldest, newest = (datetime.datetime.fromtimestamp(int(times[at]), datetime.UTC) for at in known[[0, -1]])
             gaps = int((np.diff(known) > 1).sum())
-            result.append(Summary(key, series.step_seconds, int(known.size), gaps, oldest, newest))
+            unit = series.units.get(key.metric)
+            result.append(Summary(key, series.step_seconds, int(known.size), gaps, oldest, newest, unit))
     return result
 
 

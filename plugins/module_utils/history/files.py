@@ -76,7 +76,7 @@ class Files(Closing):
             row = to_grid(times, values, **grid)
             if not np.isnan(row).all():
                 rows[key] = row
-        return assembled(rows, last, step_seconds, (last - first) // step_seconds)
+        return assembled(rows, last, step_seconds, (last - first) // step_seconds, metric)
 
     def _samples(
         self,

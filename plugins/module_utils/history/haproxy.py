@@ -68,7 +68,7 @@ class HAProxyStatistics(Closing):
                     row = np.full(columns, np.nan)
                     row[-1] = value
                     rows[SeriesKey(pool, None if line == "BACKEND" else line, metric.name)] = row
-        return assembled(rows, last, step_seconds, columns)
+        return assembled(rows, last, step_seconds, columns, metric)
 
     def _value(self, metric: Metric, backend: str, line: str) -> float | None:
         """The figure of one line of a backend over all HAProxies, or None where none has it."""

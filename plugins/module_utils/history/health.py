@@ -25,7 +25,7 @@ def report(
 
     :param summaries: Of this pool and metric. The pool's total counts alone where there is one.
     :param servers: The servers the pool has; its standbys, which sleep, are not among them.
-    :returns: C(servers) (how many have samples), C(servers_wanted), C(days), C(samples), C(missing), C(gaps), C(oldest),
+    :returns: C(unit), C(servers) (how many have samples), C(servers_wanted), C(days), C(samples), C(missing), C(gaps), C(oldest),
         C(newest), C(age_seconds), C(fresh), C(enough) and C(words).
     """
     own = [item for item in summaries if item.key.server in servers]
@@ -34,6 +34,7 @@ def report(
     result: dict[str, t.Any] = {
         "pool": pool,
         "metric": metric,
+        "unit": next((item.unit for item in counted if item.unit), None),
         "servers": len(own),
         "servers_wanted": len(servers),
         "total": bool(total),

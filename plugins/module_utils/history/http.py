@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import ssl
 import time
 import typing as t
+import urllib.parse
 
 from ..errors import AuthenticationFailed, CertificateRejected, ConnectionFailed, InvalidOption
 from ..libraries import requests
@@ -16,6 +20,11 @@ from .base import Closing
 
 _ATTEMPTS = 3
 _AGAIN = (429, 502, 503, 504)
+_CUT = re.compile(r"eof occurred|reset by peer|broken pipe|connection aborted|closed", re.IGNORECASE)
+# The alerts by which a server ends a handshake over the client's certificate.
+_REFUSED = re.compile(
+    r"alert (certificate|bad certificate|unknown ca|unsupported certificate|handshake failure|access)"
+)
 
 
 class Client(Closing):
@@ -64,7 +73,7 @@ class Client(Closing):
         if response.status_code in (401, 403):
             raise AuthenticationFailed(
                 f"{self.url} refused the credentials ({response.status_code})",
-                option=f"{self.option}.username",
+                option=f"{self.option}.{'token' if isinstance(self.session.auth, _Bearer) else 'username'}",
                 remedy="Check username and password, or the token, and what they may read",
             )
         if response.status_code >= 500:
@@ -80,7 +89,11 @@ class Client(Closing):
         try:
             return self.session.post(self.url + path, data=data, timeout=self.timeout, verify=self._verify)
         except requests.exceptions.SSLError as exc:
-            reason = str(exc)
+            reason = self._reason(exc)
+            if _REFUSED.search(reason):
+                raise self._refused(reason) from exc
+            if _CUT.search(reason):
+                raise self._unconnected() from exc
             expired = "expired" in reason
             raise CertificateRejected(
                 f"the certificate of {self.url} {'has expired' if expired else 'is not trusted'}",
@@ -94,17 +107,73 @@ class Client(Closing):
                 remedy="Check that the server is up, or allow it more time",
             ) from exc
         except requests.exceptions.ConnectionError as exc:
-            raise ConnectionFailed(
-                f"there is no connection to {self.url}",
-                option=f"{self.option}.url",
-                remedy="Check the address, and that the server is up and reachable from here",
-            ) from exc
+            reason = self._reason(exc)
+            raise (self._refused(reason) if _REFUSED.search(reason) else self._unconnected()) from exc
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as exc:
             raise self.broken() from exc
         except requests.exceptions.RequestException as exc:
             raise InvalidOption(
                 f"{self.url} can't be asked: {exc}", option=f"{self.option}.url", remedy="Check the address"
             ) from exc
+        except OSError as exc:
+            raise self._unread(exc) from exc
+
+    def _unconnected(self) -> ConnectionFailed:
+        """The error for a server that takes no connection, or ends it."""
+        return ConnectionFailed(
+            f"there is no connection to {self.url}",
+            option=f"{self.option}.url",
+            remedy="Check the address, and that the server is up and reachable from here",
+        )
+
+    def _reason(self, exc: Exception) -> str:
+        """Why a connection failed; where the server cut it off over TLS, the alert it sent.
+
+        A server that refuses a client's certificate may close while the request is still being sent, and its alert is lost.
+        One that is sent nothing can be heard.
+        """
+        reason = str(exc)
+        parts = urllib.parse.urlsplit(self.url)
+        if parts.scheme != "https" or not _CUT.search(reason) or self._verify is False:
+            return reason
+        try:
+            context = ssl.create_default_context(cafile=self._verify if isinstance(self._verify, str) else None)
+            if self.session.cert:
+                context.load_cert_chain(*self.session.cert)
+            place = parts.hostname, parts.port or 443
+            with (
+                socket.create_connection(place, min(self.timeout, 5)) as plain,
+                context.wrap_socket(plain, server_hostname=parts.hostname) as secure,
+            ):
+                secure.recv(1)
+        except OSError as heard:
+            return f"{reason} {str(heard).replace('_', ' ')}".lower()
+        return reason
+
+    def _refused(self, reason: str) -> AuthenticationFailed:
+        """The error for a server that ends the handshake over the certificate shown to it, or not shown."""
+        shown = self.session.cert is not None
+        says = reason.rpartition("alert ")[2].partition(" (")[0]
+        return AuthenticationFailed(
+            f"{self.url} refused the client certificate ({says})"
+            if shown
+            else f"{self.url} wants a client certificate ({says})",
+            option=f"{self.option}.client_cert",
+            remedy="Give a certificate that has not expired and that an authority signed which the server trusts",
+        )
+
+    def _unread(self, exc: OSError) -> InvalidOption:
+        """The error for a PEM file that is not there, or is none."""
+        files = {
+            "ca_path": self._verify,
+            **dict(zip(("client_cert", "client_key"), self.session.cert or (), strict=False)),
+        }
+        name = next((name for name, path in files.items() if isinstance(path, str) and path in str(exc)), "client_cert")
+        return InvalidOption(
+            f"the file can't be used: {exc}",
+            option=f"{self.option}.{name}",
+            remedy="Name a PEM file that this user may read; certificate and key must belong together",
+        )
 
     def broken(self) -> ConnectionFailed:
         """The error for an answer that ends early or is not what it says."""

@@ -48,7 +48,7 @@ class Inline(Closing):
                 parts.setdefault(key, []).append((sample["time"], sample["value"]))
         grid = {"first": first, "last": last, "step_seconds": step_seconds, "aggregation": metric.aggregation or "mean"}
         rows = {key: to_grid(*zip(*samples, strict=True), **grid) for key, samples in parts.items()}
-        return assembled(rows, last, step_seconds, (last - first) // step_seconds)
+        return assembled(rows, last, step_seconds, (last - first) // step_seconds, metric)
 
 
 def keyed(pool: str, server: str, metric: Metric, pools: t.Mapping[str, list[str] | None]) -> SeriesKey | None:

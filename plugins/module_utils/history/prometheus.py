@@ -10,6 +10,7 @@ import concurrent.futures
 import datetime
 import json
 import re
+import threading
 import typing as t
 
 from ..errors import InvalidOption, NotEnoughHistory
@@ -37,7 +38,6 @@ if t.TYPE_CHECKING:
 _MOST_POINTS = 11_000
 _RAW_SECONDS = 10 * 86400
 _STEP = 300
-_AT_ONCE = 4
 _SELECTOR = re.compile(
     r"[a-zA-Z_:][\w:]*\s*(?:\{(?:[^\"'{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*\})?"
     r"|\{(?:[^\"'{}]|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')*\}"
@@ -58,6 +58,8 @@ class Prometheus(Closing):
     evaluated by the server at the grid's stamps, in ranges below its limit of 11,000 points.
     """
 
+    at_once = 4
+
     def __init__(self, spec: t.Mapping[str, t.Any], option: str) -> None:
         """:param spec: Checked values of ``options.HISTORY`` or ``options.SOURCE``."""
         self.option = option
@@ -65,6 +67,7 @@ class Prometheus(Closing):
         self.server_label = spec.get("server_label") or "instance"
         self.pool_label = spec.get("pool_label") or "pool"
         self._client = Client(spec, option)
+        self._turns = threading.BoundedSemaphore(self.at_once)
         self.where = self._client.url
 
     def close(self) -> None:
@@ -102,7 +105,7 @@ class Prometheus(Closing):
                     remedy=f"Aggregate in the query: sum by ({self.server_label}) (...)",
                 )
             rows[key] = row
-        return assembled(rows, last, step_seconds, columns)
+        return assembled(rows, last, step_seconds, columns, metric)
 
     def _raw(self, metric: Metric, first: int, last: int, step: int) -> list[tuple[Labels, numpy.ndarray]]:
         """Labels and grid row of each series, from raw samples."""
@@ -138,12 +141,13 @@ class Prometheus(Closing):
         """The answers to several forms, a few of them asked at once."""
         if len(forms) == 1:
             return [self._asked(path, forms[0], metric)]
-        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self.at_once) as pool:
             return list(pool.map(lambda form: self._asked(path, form, metric), forms))
 
     def _asked(self, path: str, data: t.Mapping[str, t.Any], metric: Metric) -> list[tuple[Names, numpy.ndarray]]:
         """Labels of each series of an answer and its samples, shape (samples, 2): epoch seconds and value."""
-        response = self._client.post(path, data)
+        with self._turns:
+            response = self._client.post(path, data)
         try:
             samples, frame = _taken_apart(response.content)
             answer = json.loads(frame)

@@ -23,6 +23,7 @@ class Source(t.Protocol):
     option: str
     where: str
     metrics: t.Mapping[str, Metric]
+    at_once: int
 
     def fingerprint(self, metric: Metric) -> str | None:
         """Tells one source of a metric from another, for what was collected before; None where that can't be told."""

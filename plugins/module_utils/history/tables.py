@@ -23,6 +23,7 @@ from ..series import Series, SeriesKey
 from ..timing import duration
 from . import ledger
 from .base import Batch, Closing, Mark, Pools, Summary, aligned, require_all, wanted
+from .marks import without
 
 if t.TYPE_CHECKING:
     import numpy
@@ -51,7 +52,15 @@ UPGRADES = {2: ledger.TABLES}
 _FOLDED = {"max": "max(value)", "mean": "avg(value)", "rate": "avg(value)"}
 _ALL_SERVERS = "*"
 
-Known = t.Tuple[SeriesKey, int, str, int]
+
+class Known(t.NamedTuple):
+    """A series that the history has ever held."""
+
+    key: SeriesKey
+    number: int
+    aggregation: str
+    step_seconds: int
+    unit: str | None
 
 
 class Tables(Closing, ledger.Ledger):
@@ -135,14 +144,16 @@ class Tables(Closing, ledger.Ledger):
         """See :meth:`~.base.History.read`."""
         first, last = aligned(start, end, step_seconds)
         columns = (last - first) // step_seconds
-        known = sorted(self._known(metric, wanted(pools)), key=lambda item: _order(item[0]))
+        known = sorted(self._known(metric, wanted(pools)), key=lambda item: _order(item.key))
         values = np.full((len(known), columns), np.nan)
         self._fill(values, known, first, last, step_seconds)
         there = ~np.isnan(values).all(axis=1)
         if not there.all():
             values = values[there]
-        keys = tuple(key for (key, *_rest), some in zip(known, there.tolist(), strict=True) if some)
-        series = Series(keys, values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds)
+        keys = tuple(item.key for item, some in zip(known, there.tolist(), strict=True) if some)
+        unit = next((item.unit for item in known if item.unit), None)
+        units = {metric: unit} if unit else {}
+        series = Series(keys, values, datetime.datetime.fromtimestamp(last, datetime.UTC), step_seconds, units=units)
         require_all(
             series,
             metric,
@@ -151,31 +162,33 @@ class Tables(Closing, ledger.Ledger):
             f"Collect it with lowtide.fleet.collect, from a source that has {metric!r}",
             self.option,
         )
-        return without_marked(series, self.marks(list(wanted(pools)), start, end)) if leave_out_marked else series
+        return without(series, self.marks(list(wanted(pools)), start, end)) if leave_out_marked else series
 
     def _known(self, metric: str, pools: t.Mapping[str, list[str] | None]) -> list[Known]:
-        """Key, id, aggregation and step of the series wanted that the history has ever held."""
-        found = self._rows("SELECT pool, server, id, aggregation, step_seconds FROM series WHERE metric = ?", [metric])
+        """The series wanted that the history has ever held."""
+        found = self._rows(
+            "SELECT pool, server, id, aggregation, step_seconds, unit FROM series WHERE metric = ?", [metric]
+        )
         servers = {pool: None if names is None else {"", *names} for pool, names in pools.items()}
         return [
-            (SeriesKey(pool, server or None, metric), number, aggregation, step)
-            for pool, server, number, aggregation, step in found
+            Known(SeriesKey(pool, server or None, metric), number, aggregation, step, unit)
+            for pool, server, number, aggregation, step, unit in found
             if pool in servers and ((names := servers[pool]) is None or server in names)
         ]
 
     def _fill(self, values: numpy.ndarray, known: list[Known], first: int, last: int, step: int) -> None:
         """Put samples where they belong in ``values``, of shape (series, time)."""
-        odd = next((item for item in known if step % item[3]), None)
+        odd = next((item for item in known if step % item.step_seconds), None)
         if odd is not None:
             raise InvalidOption(
-                f"the history holds {odd[0].metric!r} in steps of {odd[3]} s, which don't make {step} s",
+                f"the history holds {odd.key.metric!r} in steps of {odd.step_seconds} s, which don't make {step} s",
                 option="step",
-                remedy=f"Choose a multiple of {odd[3]} s",
+                remedy=f"Choose a multiple of {odd.step_seconds} s",
             )
         groups: dict[str | None, list[tuple[int, int]]] = {}
-        for row, (_key, number, aggregation, native) in enumerate(known):
-            fold = None if native == step else aggregation
-            groups.setdefault(fold, []).append((row, number))
+        for row, item in enumerate(known):
+            fold = None if item.step_seconds == step else item.aggregation
+            groups.setdefault(fold, []).append((row, item.number))
         for fold, members in groups.items():
             ids = np.array([number for _row, number in members], dtype=np.int64)
             rows = np.full(int(ids.max()) + 1, -1, dtype=np.int64)
@@ -215,35 +228,38 @@ class Tables(Closing, ledger.Ledger):
     def _numbers(self, batches: t.Sequence[Batch]) -> list[numpy.ndarray]:
         """The id of each row of each batch, given out where a series is new; shapes (series,), int32."""
         known = {
-            (pool, server, metric): (number, step)
-            for number, pool, server, metric, step in self._rows(
-                "SELECT id, pool, server, metric, step_seconds FROM series"
+            (pool, server, metric): (number, step, unit)
+            for number, pool, server, metric, step, unit in self._rows(
+                "SELECT id, pool, server, metric, step_seconds, unit FROM series"
             )
         }
-        following = max((number for number, _step in known.values()), default=-1) + 1
+        following = max((number for number, _step, _unit in known.values()), default=-1) + 1
         fresh: list[tuple[t.Any, ...]] = []
-        finer: list[tuple[int, int]] = []
+        changes: dict[tuple[str, t.Any], list[int]] = {}
         result = []
         for batch in batches:
             own_step = batch.series.step_seconds
             numbers = np.empty(len(batch.series.keys), dtype=np.int32)
             for row, key in enumerate(batch.series.keys):
                 place = (key.pool, key.server or "", key.metric)
-                number, step = known.get(place, (following, None))
+                own_unit = batch.units.get(key.metric)
+                number, step, unit = known.get(place, (following, None, None))
                 numbers[row] = number
                 if step is None:
-                    known[place] = (number, own_step)
                     following += 1
-                    fresh.append((number, *place, batch.units.get(key.metric), batch.aggregation, own_step))
-                elif own_step < step:
-                    known[place] = (number, own_step)
-                    finer.append((own_step, number))
+                    fresh.append((number, *place, own_unit, batch.aggregation, own_step))
+                else:
+                    if own_step < step:
+                        changes.setdefault(("step_seconds", own_step), []).append(number)
+                    if own_unit and own_unit != unit:
+                        changes.setdefault(("unit", own_unit), []).append(number)
+                known[place] = (number, min(own_step, step or own_step), own_unit or unit)
             result.append(numbers)
         if fresh:
             self._insert("series", fresh)
-        for own_step in sorted({step for step, _number in finer}):
-            chosen = ", ".join(str(number) for step, number in finer if step == own_step)
-            self._rows(f"UPDATE series SET step_seconds = ? WHERE id IN ({chosen})", [own_step])
+        for (column, value), ids in changes.items():
+            chosen = ", ".join(map(str, ids))
+            self._rows(f"UPDATE series SET {column} = ? WHERE id IN ({chosen})", [value])
         return result
 
     def _cover(self, batch: Batch) -> None:
@@ -287,7 +303,7 @@ class Tables(Closing, ledger.Ledger):
         gaps: bool = True,
     ) -> list[Summary]:
         """See :meth:`~.base.Store.summaries`."""
-        known = {number: (key, step) for key, number, _aggregation, step in self._known(metric, wanted(pools))}
+        known = {item.number: item for item in self._known(metric, wanted(pools))}
         if not known:
             return []
         within = [int(start.timestamp()) if start else 0, int(end.timestamp()) if end else 2**62]
@@ -301,7 +317,7 @@ class Tables(Closing, ledger.Ledger):
         holes: dict[int, int] = {}
         broken: dict[int, list[int]] = {}
         for number, count, oldest, newest in found if gaps else []:
-            step = known[number][1]
+            step = known[number].step_seconds
             if (newest - oldest) // step + 1 > count:
                 broken.setdefault(step, []).append(number)
         for step, numbers in broken.items():
@@ -310,12 +326,13 @@ class Tables(Closing, ledger.Ledger):
         return sorted(
             (
                 Summary(
-                    known[number][0],
-                    known[number][1],
+                    known[number].key,
+                    known[number].step_seconds,
                     count,
                     holes.get(number, 0),
                     datetime.datetime.fromtimestamp(oldest, utc),
                     datetime.datetime.fromtimestamp(newest, utc),
+                    known[number].unit,
                 )
                 for number, count, oldest, newest in found
             ),
@@ -374,22 +391,6 @@ class Tables(Closing, ledger.Ledger):
                 self._rows("DELETE FROM samples WHERE time < ?", [oldest])
                 self._rows("DELETE FROM marks WHERE last < ?", [oldest])
         return int(some)
-
-
-def without_marked(series: Series, marks: t.Iterable[Mark]) -> Series:
-    """The series with NaN for each step that a mark of its pool, and of its server where it has servers, touches.
-
-    A pool's total is left out only where a mark is of the whole pool.
-    """
-    values = series.values.copy()
-    times = series.times
-    for mark in marks:
-        first, last = mark.start.timestamp(), mark.end.timestamp()
-        touched = (times > first) & (times - series.step_seconds < last)
-        for row, key in enumerate(series.keys):
-            if key.pool == mark.pool and (mark.servers is None or key.server in mark.servers):
-                values[row, touched] = np.nan
-    return Series(series.keys, values, series.end, series.step_seconds)
 
 
 def retention(spec: t.Mapping[str, t.Any], option: str) -> float:

@@ -83,7 +83,7 @@ class VSphere(Closing):
                     aggregation=metric.aggregation or "mean",
                 )
                 np.copyto(row, part, where=~np.isnan(part))
-        return assembled(rows, last, step_seconds, columns)
+        return assembled(rows, last, step_seconds, columns, metric)
 
     def _found(self) -> dict[str, t.Any]:
         """The virtual machines by server."""

@@ -17,6 +17,7 @@ from ..anomaly import DETECTORS, flags, score, score_groups
 from ..anomaly.detectors import GROUPED
 from ..anomaly.frame import Frame, clean
 from ..errors import InvalidOption, NotEnoughHistory
+from ..history import marks
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
@@ -90,16 +91,22 @@ def anomalies(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]
             "open": sum(item["open"] for item in items),
             "servers": sorted({item["server"] for item in items if item["open"] and item["server"]}),
             "series": len(series.keys),
+            "left_out": int(series.left_out.sum()),
             "newest": _newest(series),
         }
         found.extend(items)
     found.sort(key=lambda item: item["since"], reverse=True)
     quiet = [f"{name}: nothing unusual." for name in pools if not any(item["pool"] == name for item in found)]
+    left_out = [
+        f"{name}: {state['left_out']} samples of maintenance left out."
+        for name, state in states.items()
+        if state["left_out"]
+    ]
     return {
         "changed": False,
         "anomalies": found,
         "pools": states,
-        "words": [item["words"] for item in found] + quiet,
+        "words": [item["words"] for item in found] + quiet + left_out,
     }
 
 
@@ -157,6 +164,7 @@ def read(history: dict[str, t.Any], name: str, pool: dict[str, t.Any], asked: As
     start = asked.end - datetime.timedelta(seconds=asked.window_seconds)
     keys: list[SeriesKey] = []
     rows: list[numpy.ndarray] = []
+    units: dict[str, str] = {}
     with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
         for metric in asked.metrics or (load,):
             series = store.read(
@@ -172,24 +180,27 @@ def read(history: dict[str, t.Any], name: str, pool: dict[str, t.Any], asked: As
             for part in parts:
                 keys.extend(part.keys)
                 rows.extend(part.values)
+            units.update(series.units)
             end = series.end
+        maintenance = store.marks([name], start, asked.end)
     if not rows:
         raise NotEnoughHistory(
             f"none of the metrics is the load of pool {name!r}",
             option="per_server",
             remedy=f"Look at the servers too, or at {load}",
         )
-    return Series(tuple(keys), np.array(rows), end, asked.step_seconds)
+    result = Series(tuple(keys), np.array(rows), end, asked.step_seconds, units=units)
+    return dataclasses.replace(result, marked=marks.touched(result, maintenance)) if maintenance else result
 
 
 def in_pool(series: Series, name: str, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
     """The flags of one pool that are open, or were in the time asked about."""
-    silent = np.zeros(series.values.shape, bool)
+    silent = np.zeros(series.values.shape, bool) if series.marked is None else series.marked.copy()
     for mark in asked.silent:
         if not mark.pools or name in mark.pools:
             # A sample describes the step that ends at its stamp.
             silent |= (series.times > mark.start) & (series.times - series.step_seconds < mark.end)
-    # What an event explains is neither scored nor learned.
+    # What an event or maintenance explains is neither scored nor learned.
     values = np.where(silent, np.nan, clean(series.values))
     frame = Frame(values, series.step_seconds, series.end, asked.seed)
     scores = _scores(frame, series.keys, asked)
@@ -217,10 +228,13 @@ def _item(flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict
     key = series.keys[flag.row]
     times = series.times
     first, last = int(times[flag.start]), int(times[flag.last])
+    load = pool["load"]
+    unit = (load["unit"] if key.metric == load["metric"] else None) or series.units.get(key.metric)
     item = {
         "pool": key.pool,
         "server": key.server,
         "metric": key.metric,
+        "unit": unit,
         "since": timing.iso(first - series.step_seconds),
         "until": None if flag.open else timing.iso(last),
         "open": flag.open,
@@ -230,8 +244,7 @@ def _item(flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict
         "value": _finite(flag.value),
         "expected": {"low": _finite(flag.low), "high": _finite(flag.high)},
     }
-    unit = (pool["load"]["unit"] or "") if key.metric == pool["load"]["metric"] else ""
-    item["words"] = words(item, unit, _peers(flag, others, series))
+    item["words"] = words(item, unit or "", _peers(flag, others, series))
     return item
 
 

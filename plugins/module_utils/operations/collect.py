@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import typing as t
 
@@ -65,22 +66,35 @@ def _marks(
     result: dict[str, list[Mark]] = {}
     for index, item in enumerate(values):
         option = f"marks[{index}]"
-        pool = _pools_of({"pool": [item["pool"]]}, pools, option)[item["pool"]]
         start = moment(item["from"], f"{option}.from")
         end = moment(item["to"], f"{option}.to") if item.get("to") else now
         if end <= start:
             raise InvalidOption("it ends before it begins", option=option, remedy="Give 'from' before 'to'")
-        unknown = sorted(set(item.get("servers") or ()) - set(_servers(pool)))
-        if unknown:
-            raise InvalidOption(
-                f"{unknown[0]!r} is no server of pool {item['pool']!r}",
-                option=f"{option}.servers",
-                remedy="Name servers or standbys of the pool, or none for all of them",
-            )
-        servers = tuple(item["servers"]) if item.get("servers") else None
         why = item.get("why") or "maintenance"
-        result.setdefault(pool["tenant"], []).append(Mark(item["pool"], servers, start, end, why))
+        for name, servers in _touched(item, pools, option).items():
+            result.setdefault(pools[name]["tenant"], []).append(Mark(name, servers, start, end, why))
     return result
+
+
+def _touched(
+    item: t.Mapping[str, t.Any], pools: dict[str, dict[str, t.Any]], option: str
+) -> dict[str, tuple[str, ...] | None]:
+    """The servers that a mark touches by pool, or None for all of a pool: of the pool it names, or of those that have them."""
+    named = item.get("servers") or []
+    if not item.get("pool") and not named:
+        raise InvalidOption("it names neither a pool nor servers", option=option, remedy="Give one of them, or both")
+    own = _pools_of({"pool": [item["pool"]] if item.get("pool") else []}, pools, option)
+    members = {name: set(_servers(pool)) for name, pool in own.items()}
+    unknown = sorted(set(named) - set().union(*members.values()))
+    if unknown:
+        raise InvalidOption(
+            f"{unknown[0]!r} is no server of {'pool ' + repr(item['pool']) if item.get('pool') else 'the pools'}",
+            option=f"{option}.servers",
+            remedy="Name servers or standbys of the pool, or none for all of them",
+        )
+    if not named:
+        return dict.fromkeys(own)
+    return {name: tuple(sorted(servers & set(named))) for name, servers in members.items() if servers & set(named)}
 
 
 def _step(value: str) -> int:
@@ -133,9 +147,15 @@ class _Run:
         items = []
         for tenant, servers in _by_tenant(pools).items():
             before = self._coverage(source, servers, tenant)
-            batches = [
-                self._batch(source, metric, servers, before.get(metric.name, {})) for metric in source.metrics.values()
-            ]
+            with concurrent.futures.ThreadPoolExecutor(source.at_once) as pool:
+                batches = list(
+                    pool.map(
+                        lambda metric, servers=servers, before=before: self._batch(
+                            source, metric, servers, before.get(metric.name, {})
+                        ),
+                        source.metrics.values(),
+                    )
+                )
             counts = self._put(tenant, batches)
             items += [
                 self._item(source, pool, batch, count.get(pool, 0))
@@ -268,6 +288,7 @@ class _Run:
             "source": source.where,
             "pool": pool,
             "metric": batch.metric,
+            "unit": batch.units.get(batch.metric or ""),
             "servers": sum(key.server is not None for key in own.keys),
             "samples": count,
             "newest": iso(int(own.times[some[-1]])) if some.size else None,

@@ -18,7 +18,7 @@ from ..forecasting import forecast as carry_on
 from ..forecasting.agreement import agreeing
 from ..forecasting.events import HOLIDAY
 from ..forecasting.models import MODELS
-from ..history import calendars
+from ..history import calendars, marks
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
@@ -88,12 +88,13 @@ def _compare(
     length = asked.horizon * asked.step_seconds
     later = dataclasses.replace(asked, now=asked.now + datetime.timedelta(seconds=length), window_seconds=length)
     series = read(history, pools, later)
-    came = dict(zip(series.keys, series.values, strict=True))
+    came = dict(zip(series.keys, zip(series.values, series.unmarked, strict=True), strict=True))
+    nothing = np.full((2, asked.horizon), np.nan)
     for item in items:
-        line = came.get(SeriesKey(item["pool"], item["server"], item["metric"]), np.full(asked.horizon, np.nan))
-        known = np.isfinite(line)
-        off = float(np.abs(line - item["quantiles"]["0.5"])[known].sum())
-        size = float(np.abs(line[known]).sum())
+        line, load = came.get(SeriesKey(item["pool"], item["server"], item["metric"]), nothing)
+        known, compared = np.isfinite(line), np.isfinite(load)
+        off = float(np.abs(load - item["quantiles"]["0.5"])[compared].sum())
+        size = float(np.abs(load[compared]).sum())
         item["actual"] = [float(value) if there else None for value, there in zip(line, known, strict=True)]
         item["error"] = off / size if size > 0 else None
         if item["error"] is not None:
@@ -141,7 +142,9 @@ def _whole(seconds: float, option: str) -> int:
 def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: Asked) -> Series:
     """The series of one pool: its demand in the first row, then its servers' when they are asked for.
 
-    :raises NotEnoughHistory: naming the pool, when its demand has no sample.
+    Maintenance is marked, not taken away: the newest sample is what a server carries, whatever is done to it.
+
+    :raises NotEnoughHistory: naming the pool, when its demand has no sample, or none but of maintenance.
     """
     ((name, pool),) = pools.items()
     metric = pool["load"]["metric"]
@@ -155,6 +158,7 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
         series = store.read(
             metric=metric, pools={name: carriers}, start=start, end=end, step_seconds=asked.step_seconds
         )
+        maintenance = store.marks([name], start, end)
     demand = pool_demand(series, name, metric)
     if np.isnan(demand.values).all():
         raise NotEnoughHistory(
@@ -162,12 +166,22 @@ def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: A
             option=f"pools.{name}.load.metric",
             remedy="Collect it first, or correct the metric or the time",
         )
-    if not asked.per_server:
+    if asked.per_server:
+        servers = series.select(pool=name, metric=metric, servers=pool["servers"])
+        demand = dataclasses.replace(
+            demand, keys=demand.keys + servers.keys, values=np.concatenate([demand.values, servers.values])
+        )
+    if not maintenance:
         return demand
-    servers = series.select(pool=name, metric=metric, servers=pool["servers"])
-    return dataclasses.replace(
-        demand, keys=demand.keys + servers.keys, values=np.concatenate([demand.values, servers.values])
-    )
+    demand = dataclasses.replace(demand, marked=marks.touched(demand, maintenance))
+    if np.isnan(demand.unmarked[0]).all():
+        raise NotEnoughHistory(
+            f"every sample of {metric} of pool {name!r} from {timing.iso(start)} to {timing.iso(end)} is marked as "
+            "maintenance",
+            option="history_window",
+            remedy="Look back further, or mark the servers that are updated, not the pool as a whole",
+        )
+    return demand
 
 
 def _events(series: Series, calendar: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
@@ -187,17 +201,14 @@ def _events(series: Series, calendar: dict[str, t.Any], asked: Asked) -> list[di
 
 
 def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
-    """The items of the result, one for each row that has a sample."""
+    """The items of the result, one for each row that has a sample; those of maintenance are not learned from."""
     calendar = pool["calendar"]
-    known = (~np.isnan(series.values)).any(axis=1)
+    load = series.unmarked
+    known = (~np.isnan(load)).any(axis=1)
     if not known.all():
-        series = dataclasses.replace(
-            series,
-            keys=tuple(key for key, row in zip(series.keys, known, strict=True) if row),
-            values=series.values[known],
-        )
+        series, load = series.rows(np.flatnonzero(known).tolist()), load[known]
     answer = carry_on(
-        series.values,
+        load,
         step_seconds=series.step_seconds,
         horizon=asked.horizon,
         quantiles=asked.quantiles,
@@ -209,11 +220,13 @@ def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dic
     )
     if len(series.keys) > 1 and series.keys[0].server is None:
         answer = agreeing(answer)
-    unit = pool["load"]["unit"] or ""
+    unit = pool["load"]["unit"] or series.units.get(pool["load"]["metric"])
     return [_item(key, series, answer, row, asked, unit) for row, key in enumerate(series.keys)]
 
 
-def _item(key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Asked, unit: str) -> dict[str, t.Any]:
+def _item(
+    key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Asked, unit: str | None
+) -> dict[str, t.Any]:
     wanted = answer.levels if key.server is None else (0.5,)
     quantiles = {
         str(level): answer.quantiles[row, :, answer.levels.index(level)].astype(float).tolist() for level in wanted
@@ -223,16 +236,18 @@ def _item(key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Ask
         "pool": key.pool,
         "server": key.server,
         "metric": key.metric,
+        "unit": unit,
         "step_seconds": series.step_seconds,
         "start": timing.iso(first),
         "quantiles": quantiles,
         "model": answer.model[row],
-        "samples": int(np.isfinite(series.values[row]).sum()),
+        "samples": int(np.isfinite(series.values[row]).sum() - series.left_out[row]),
         "missing": int(series.missing[row]),
+        "left_out": int(series.left_out[row]),
         "backtest": answer.backtest[row],
         "warnings": answer.warnings[row],
     }
-    item["words"] = words(item, newest=_newest(series.values[row]), unit=unit)
+    item["words"] = words(item, newest=_newest(series.values[row]), unit=unit or "")
     return item
 
 
@@ -258,6 +273,8 @@ def words(item: dict[str, t.Any], *, newest: float, unit: str) -> str:
     highest = max(item["quantiles"], key=float)
     if float(highest) > 0.5:
         text += f" ({float(highest) * 100:g} %: {_number(item['quantiles'][highest][peak])}{unit})"
+    if item["left_out"]:
+        text += f"; {item['left_out']} samples of maintenance left out"
     return text + "; " + _trust(item)
 
 

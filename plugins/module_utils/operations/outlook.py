@@ -42,6 +42,7 @@ class Outlook:
     :param forecasts: Demand ahead by pool.
     :param demand: The newest demand by pool, in load units; a pool whose samples are stale is absent.
     :param loads: Mean load of the last day by pool and server, in load units; empty where servers have no series.
+    :param totals: The demand of each pool so far, one row.
     :param items: The forecasts as the module M(lowtide.fleet.forecast) returns them.
     """
 
@@ -52,6 +53,7 @@ class Outlook:
     loads: dict[str, dict[str, float]]
     items: list[dict[str, t.Any]]
     warnings: list[str]
+    totals: dict[str, Series] = dataclasses.field(default_factory=dict)
 
 
 def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], float]) -> Outlook:
@@ -76,11 +78,16 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
     for name, pool in pools.items():
         series = forecast.read(params["history"], {name: pool}, asked)
         total = series.select(servers=(None,))
+        result.totals[name] = total
         (item,) = [given[name]] if given else forecast.for_series(total, pool, asked)
         result.items.append(item)
         result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
         result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
-        result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400)
+        # What a server carried while it was out says nothing of what it carries; one that was out all day still has a load.
+        load = dataclasses.replace(series, values=series.unmarked)
+        result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400) | server_loads(
+            load, name, pool["load"]["metric"], 86400
+        )
         newest = _newest(total)
         if newest is None:
             result.warnings.append(

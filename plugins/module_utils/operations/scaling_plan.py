@@ -6,17 +6,24 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from .. import options, timing
+from ..errors import InvalidOption
 from ..planning import scaling
-from . import outlook, spending
+from ..planning.allocation import Share
+from . import near_term, outlook, spending, tenants
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
     **options.STATE,
     **outlook.SPEC,
     awake=dict(type="list", elements="str", default=[]),
+    awake_since=dict(type="dict", default={}),
+    owners=dict(type="dict", default={}),
+    anomalies=dict(type="list", elements="dict", default=[]),
+    mode=dict(type="str", choices=["auto", "predictive", "reactive"], default="auto"),
     hold=dict(type="str", default="30m"),
 )
 
@@ -29,8 +36,19 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile)
     awake = spending.require_standbys(params["awake"], params)
+    forecasts, reactive = near_term.refined(seen, hold, params["mode"])
     plan = scaling.plan(
-        seen.pools, seen.forecasts, now=seen.now, awake=awake, demand_now=seen.demand, hold_seconds=hold
+        seen.pools,
+        forecasts,
+        now=seen.now,
+        awake=awake,
+        demand_now=seen.demand,
+        hold_seconds=hold,
+        awake_since=_since(params["awake_since"], seen.pools),
+        owners=_owners(params["owners"], seen.pools),
+        shares=_shares(params),
+        anomalies=params["anomalies"],
+        reactive=reactive,
     )
     plan = spending.limited(params, plan, seen.pools, now=seen.now, awake=awake, demand=seen.demand)
     return {
@@ -40,3 +58,31 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         "words": plan["words"],
         "warnings": seen.warnings,
     }
+
+
+def _since(values: dict[str, t.Any], pools: dict[str, dict[str, t.Any]]) -> dict[str, datetime.datetime]:
+    """When standbys woke."""
+    outlook.standbys(list(values), pools, "awake_since")
+    return {server: timing.moment(time, f"awake_since.{server}") for server, time in values.items()}
+
+
+def _owners(values: dict[str, t.Any], pools: dict[str, dict[str, t.Any]]) -> dict[str, str]:
+    """The pool that each standby serves.
+
+    :raises InvalidOption: on a pool that may not use the standby.
+    """
+    outlook.standbys(list(values), pools, "owners")
+    for server, name in values.items():
+        if name in pools and server not in (pools[name]["standby"] or {"servers": []})["servers"]:
+            raise InvalidOption(
+                f"{server!r} is not a standby of pool {name!r}",
+                option="owners",
+                remedy="Name a pool whose standby.servers has it",
+            )
+    return {server: str(name) for server, name in values.items()}
+
+
+def _shares(params: dict[str, t.Any]) -> dict[str, Share]:
+    """What each tenant has a right to."""
+    limits = tenants.checked(params.get("tenants") or {})
+    return {name: Share(limit["guaranteed_standbys"], limit["max_standbys"]) for name, limit in limits.items()}

@@ -57,7 +57,7 @@ def checked(values: t.Any) -> dict[str, dict[str, t.Any]]:
     result = {name: options.checked(value, options.TENANT, f"tenants.{name}") for name, value in values.items()}
     owner: dict[str, str] = {}
     for name, limits in result.items():
-        for key in ("max_standbys", "budget_per_day"):
+        for key in ("max_standbys", "guaranteed_standbys", "budget_per_day"):
             # Not 'limits[key] < 0', which NaN would pass.
             if limits[key] is not None and not 0 <= limits[key] < float("inf"):
                 raise InvalidOption(

@@ -39,7 +39,7 @@ def pool_demand(series: Series, pool: str, metric: str) -> Series:
             remedy="Collect it first, or name a metric that the history holds",
         )
     total = np.where(np.isnan(servers.values).all(axis=0), np.nan, np.nansum(servers.values, axis=0))
-    return dataclasses.replace(servers, keys=(SeriesKey(pool, None, metric),), values=total[None, :])
+    return dataclasses.replace(servers, keys=(SeriesKey(pool, None, metric),), values=total[None, :], marked=None)
 
 
 def clustering(series: Series) -> float:

@@ -146,21 +146,23 @@ class DemandForecast:
         risk = min(1.0, float(self.exceedance(capacity)[steps].max()) * self.fresh_steps(length))
         return min(risk, allowed) if float(self.bound(allowed, length)[steps].max()) <= capacity + 1e-6 else risk
 
-    def exceedance(self, capacity: numpy.ndarray | float) -> numpy.ndarray:
+    def exceedance(self, capacity: numpy.ndarray | float, steps: slice = slice(None)) -> numpy.ndarray:
         """Probability, per step, that demand exceeds a capacity in load units, shape (steps,).
 
         :param capacity: One number, or shape (steps,).
+        :param steps: Those asked about.
         """
         scores = np.array([_NORMAL.inv_cdf(level) for level in self.levels])
-        capacity = np.broadcast_to(np.asarray(capacity, dtype=float), (self.steps,))
-        right = np.clip((self.quantiles <= capacity[:, None]).sum(axis=1), 1, max(1, len(scores) - 1))
+        quantiles = self.quantiles[steps]
+        capacity = np.broadcast_to(np.asarray(capacity, dtype=float), (len(quantiles),))
+        right = np.clip((quantiles <= capacity[:, None]).sum(axis=1), 1, max(1, len(scores) - 1))
         if len(scores) == 1:
-            return np.where(self.quantiles[:, 0] > capacity, 1.0, 1 - self.levels[0])
-        rows = np.arange(self.steps)
-        low, high = self.quantiles[rows, right - 1], self.quantiles[rows, right]
+            return np.where(quantiles[:, 0] > capacity, 1.0, 1 - self.levels[0])
+        rows = np.arange(len(quantiles))
+        low, high = quantiles[rows, right - 1], quantiles[rows, right]
         # Where quantiles are equal, the highest of them tells how sure their value is.
         rises = high > low
         share = np.where(rises, (np.clip(capacity, low, high) - low) / np.where(rises, high - low, 1.0), 1.0)
         score = scores[right - 1] * (1 - share) + scores[right] * share
         exceed = 1 - np.array([_NORMAL.cdf(value) for value in score])
-        return np.where(capacity < self.quantiles[:, 0], 1.0, exceed)
+        return np.where(capacity < quantiles[:, 0], 1.0, exceed)

@@ -8,42 +8,37 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import math
 import typing as t
 
 from .. import timing
 from ..libraries import numpy as np
+from . import allocation, costs, rules
+from .costs import DEFAULT_QUANTILE, demand_quantile
 from .distribution import DemandForecast
+from .situation import Situation, servers_for, situations, steps_within
+
+__all__ = ["DEFAULT_QUANTILE", "demand_quantile", "plan", "servers_for"]
 
 Pool = t.Dict[str, t.Any]
 
-# Where no overload cost says how much certainty is worth.
-DEFAULT_QUANTILE = 0.95
 
+@dataclasses.dataclass(frozen=True)
+class _Need:
+    """What one pool needs, before standbys are given out.
 
-def demand_quantile(pool: Pool) -> float:
-    """The level of the demand forecast that is worth covering.
-
-    An hour in which one server's worth of demand is not served costs C(overload_cost_per_hour); an hour of a server
-    that was not needed costs C(standby.cost_per_hour). The cheapest level is their critical ratio, which no history of some weeks can
-    tell beyond 99.9 %.
-
-    Source: Arrow, Harris, Marschak, "Optimal Inventory Policy", Econometrica 19 (1951).
+    :param due: Servers that it needs now or by the time one woken now could help.
+    :param held: Servers below which none is released now.
+    :param gains: What each further standby would save, from those it has without any.
+    :param reach: The demand it was planned for.
+    :param told: What the plan says of it.
     """
-    overload = pool["slo"]["overload_cost_per_hour"]
-    if overload is None:
-        return DEFAULT_QUANTILE
-    server = pool["standby"]["cost_per_hour"] if pool["standby"] else 1.0
-    ratio = overload / (overload + server) if overload + server > 0 else DEFAULT_QUANTILE
-    return min(max(round(ratio, 4), 0.5), 0.999)
 
-
-def servers_for(pool: Pool, demand: t.Any) -> t.Any:
-    """Servers that carry a demand at the pool's target utilization, within its limits; int, of the demand's shape."""
-    each = pool["load"]["server_capacity"] * pool["load"]["target_utilization"]
-    most = pool["limits"]["max"] or np.inf
-    # A demand that fills servers exactly needs no further one because of a rounding error.
-    return np.clip(np.ceil(np.asarray(demand, dtype=float) / each - 1e-9), pool["limits"]["min"], most).astype(int)
+    due: int
+    held: int
+    gains: tuple[float, ...]
+    reach: float
+    told: dict[str, t.Any]
+    reasons: list[str]
 
 
 def plan(
@@ -54,14 +49,19 @@ def plan(
     awake: t.Collection[str] = (),
     demand_now: dict[str, float] | None = None,
     hold_seconds: float = 1800.0,
+    awake_since: t.Mapping[str, datetime.datetime] | None = None,
+    owners: t.Mapping[str, str] | None = None,
+    shares: t.Mapping[str, allocation.Share] | None = None,
+    anomalies: t.Sequence[dict[str, t.Any]] = (),
+    reactive: t.Mapping[str, str] | None = None,
 ) -> dict[str, t.Any]:
     """Servers required at each step, standbys to wake now, and standbys that may sleep.
 
     A standby is due when its pool's demand needs it within the lead time and one step more, so that the next pass
-    would be too late. One that is awake is released when nothing within the hold time needs it. Nothing is
-    released for a time that the forecast does not reach. A pool without a forecast, or whose forecast is over, is
-    planned for the demand it has, and releases nothing. Where pools share standbys, the weightier pool
-    chooses first.
+    would be too late. One that is awake is released when nothing within the hold time needs it and it has been awake for
+    as long as it must. Nothing is released for a time that the forecast does not reach. A pool without a forecast, or
+    whose forecast is over, is planned for the demand it has, and releases nothing. Where pools share standbys, each goes
+    where it saves most (:mod:`.allocation`).
 
     :param pools: Pools by name, as :func:`options.pools` gives them.
     :param forecasts: Demand ahead by pool; a pool that is absent is planned reactively.
@@ -69,19 +69,30 @@ def plan(
     :param awake: Standbys that are awake, of all pools.
     :param demand_now: The newest demand by pool, in load units; the plan never goes below what it needs.
     :param hold_seconds: How long nothing may need a standby before it is released.
+    :param awake_since: When standbys woke, for the minimum time awake; one that is absent may sleep.
+    :param owners: The pool that each awake standby serves, where pools share them.
+    :param shares: What tenants have a right to, of shared standbys.
+    :param anomalies: Open anomalies, as the module M(lowtide.fleet.anomalies) returns them.
+    :param reactive: Why a pool is planned by its newest demand: its forecast here is that demand, carried on.
     :returns: The plan, a plain dict; see the return value C(plan) of the module M(lowtide.fleet.scaling_plan).
     """
-    taken: set[str] = set()
-    planned: dict[str, dict[str, t.Any]] = {}
-    for name in sorted(pools, key=lambda name: (-pools[name]["weight"], name)):
-        situation = _Situation.of(pools[name], name, now, awake, taken, (demand_now or {}).get(name))
-        planned[name] = _pool_plan(situation, forecasts.get(name), hold_seconds)
-        taken.update(item["server"] for item in planned[name]["activate"])
-        taken.update(situation.awake)
-    for name, pool in pools.items():
-        standbys = pool["standby"]["servers"] if pool["standby"] else []
-        planned[name]["candidates"] = [server for server in standbys if server not in taken]
-    ordered = {name: planned[name] for name in pools}
+
+    def details(name: str) -> dict[str, t.Any]:
+        return {
+            "demand": (demand_now or {}).get(name),
+            "since": awake_since or {},
+            "alarm": rules.alarm(pools[name], name, anomalies),
+            "reactive_because": (reactive or {}).get(name),
+        }
+
+    seen = situations(pools, now, awake, owners or {}, details)
+    needs = {name: _need(one, forecasts.get(name), hold_seconds) for name, one in seen.items()}
+    given = _given(seen, needs, shares or {})
+    has = {server: name for name, servers in given.items() for server in servers}
+    ordered = {name: _pool_plan(seen[name], needs[name], given.get(name, []), has, hold_seconds) for name in pools}
+    taken = {server for one in seen.values() for server in one.awake} | set(has)
+    for name, one in seen.items():
+        ordered[name]["candidates"] = [server for server in one.standbys if server not in taken]
     horizon = max((forecast.steps * forecast.step_seconds for forecast in forecasts.values()), default=0)
     return {
         "kind": "scaling",
@@ -93,144 +104,239 @@ def plan(
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Situation:
-    """A pool as it is at the moment of the plan."""
-
-    name: str
-    pool: Pool
-    now: datetime.datetime
-    awake: list[str]
-    asleep: list[str]
-    demand: float | None
-
-    @classmethod
-    def of(
-        cls,
-        pool: Pool,
-        name: str,
-        now: datetime.datetime,
-        awake: t.Collection[str],
-        taken: t.Collection[str],
-        demand: float | None,
-    ) -> _Situation:
-        standbys = [server for server in (pool["standby"]["servers"] if pool["standby"] else []) if server not in taken]
-        return cls(
-            name,
-            pool,
-            now,
-            [server for server in standbys if server in awake],
-            [server for server in standbys if server not in awake],
-            demand,
+def _need(situation: Situation, forecast: DemandForecast | None, hold_seconds: float) -> _Need:
+    if forecast is None or forecast.end <= situation.now:
+        return _without_forecast(situation)
+    pool, alarm = situation.pool, situation.alarm
+    quantile = min(_cautious(situation), float(forecast.levels[-1]))
+    demand = np.maximum(forecast.level(quantile), 0)
+    first = forecast.step_at(situation.now)
+    urgent = steps_within(forecast, situation.now, situation.lead_seconds + forecast.step_seconds)
+    ahead = servers_for(pool, demand[first:])
+    reach = float(demand[first : first + urgent].max())
+    outcomes, widths = costs.outcomes(forecast, slice(first, first + urgent))
+    verdict = None
+    if pool.get("rules"):
+        limits = rules.thresholds(pool["rules"])
+        served = situation.in_service * pool["load"]["server_capacity"]
+        verdict = rules.judge(
+            limits, demand[first:] / max(served, 1e-9), forecast.step_seconds, urgent, situation.in_service
         )
+        due = int(np.clip(verdict.wanted, pool["limits"]["min"], pool["limits"]["max"] or verdict.wanted))
+    elif pool["slo"].get("overload") == "time":
+        due = _within(pool, costs.cheapest(pool, outcomes, widths, int(servers_for(pool, outcomes.max()))))
+    else:
+        due = int(ahead[:urgent].max())
+    floor = 0 if situation.demand is None else situation.reactive
+    due = max(due, floor, int(servers_for(pool, alarm.demand)) if alarm.demand else 0)
+    holding = max(urgent, steps_within(forecast, situation.now, hold_seconds))
+    # What the forecast does not reach may need all that is awake; an anomaly may hide a need.
+    frozen = alarm.freeze or holding > len(ahead) or (verdict is not None and situation.demand is None)
+    if frozen:
+        held = situation.in_service
+    else:
+        held = max(verdict.keep, floor) if verdict else max(int(ahead[:holding].max()), due)
+    told = _told(situation, forecast, demand, ahead, first, urgent, quantile, due)
+    reasons = _reasons(situation, forecast, told, due, urgent, reach, quantile, verdict)
+    gains = costs.gains(pool, outcomes, widths, len(pool["servers"]), max(0, due - len(pool["servers"])))
+    return _Need(due, held, tuple(gains.tolist()), max(reach, alarm.demand), told, reasons)
 
-    @property
-    def in_service(self) -> int:
-        return len(self.pool["servers"]) + len(self.awake)
 
-    @property
-    def lead_seconds(self) -> float:
-        return timing.duration(self.pool["standby"]["lead_time"]) if self.pool["standby"] else 0.0
-
-    @property
-    def reactive(self) -> int:
-        """Servers that the demand of this moment needs; those in service where it is not known."""
-        return self.in_service if self.demand is None else int(servers_for(self.pool, self.demand))
+def _cautious(situation: Situation) -> float:
+    """The level to cover: half the risk where nobody knows what the pool carries now."""
+    quantile = demand_quantile(situation.pool)
+    return quantile if situation.demand is not None else 1 - (1 - quantile) / 2
 
 
-def _pool_plan(situation: _Situation, forecast: DemandForecast | None, hold_seconds: float) -> dict[str, t.Any]:
-    pool, unit = situation.pool, situation.pool["load"]["unit"] or situation.pool["load"]["metric"]
+def _within(pool: Pool, count: int) -> int:
+    return int(np.clip(count, pool["limits"]["min"], pool["limits"]["max"] or max(count, pool["limits"]["min"])))
+
+
+def _without_forecast(situation: Situation) -> _Need:
+    alarm = situation.alarm
+    due = max(situation.reactive, int(servers_for(situation.pool, alarm.demand)) if alarm.demand else 0)
+    told = {"mode": "reactive", "quantile": None, "peak": None, "required_by_step": [], "risk": None, "upcoming": []}
+    told["alternatives"] = []
+    wanted = max(0, due - len(situation.pool["servers"]))
+    each = costs.overload_cost(situation.pool) * situation.pool["weight"]
+    return _Need(
+        due, situation.in_service, (each,) * wanted, alarm.demand, told, [_reactive_words(situation), *alarm.reasons]
+    )
+
+
+def _told(
+    situation: Situation,
+    forecast: DemandForecast,
+    demand: t.Any,
+    ahead: t.Any,
+    first: int,
+    urgent: int,
+    quantile: float,
+    due: int,
+) -> dict[str, t.Any]:
+    """What the plan says of the time ahead."""
+    pool = situation.pool
+    top = first + int(np.argmax(demand[first:]))
+    served = situation.in_service * pool["load"]["server_capacity"]
+    counts = ahead.copy()
+    counts[:urgent] = np.maximum(counts[:urgent], min(due, situation.in_service))
+    return {
+        "mode": "reactive" if situation.reactive_because else "predictive",
+        "quantile": round(quantile, 4),
+        "peak": {"time": timing.iso(forecast.begin_of(top)), "demand": round(float(demand[top]), 3)},
+        "required_by_step": servers_for(pool, demand).tolist(),
+        "start": timing.iso(forecast.start),
+        "step_seconds": forecast.step_seconds,
+        "upcoming": _upcoming(situation, forecast, ahead, first),
+        "risk": round(float(forecast.exceedance(served, slice(first, first + urgent)).max()), 5),
+        "alternatives": costs.table(pool, forecast, first, counts),
+    }
+
+
+def _reasons(
+    situation: Situation,
+    forecast: DemandForecast,
+    told: dict[str, t.Any],
+    due: int,
+    urgent: int,
+    reach: float,
+    quantile: float,
+    verdict: rules.Verdict | None,
+) -> list[str]:
+    unit, serving = situation.unit, situation.in_service
+    reasons = [] if situation.reactive_because is None else [situation.reactive_because]
+    reasons.append(
+        f"within {timing.words(urgent * forecast.step_seconds)} demand stays below "
+        f"{reach:.4g} {unit} with probability {quantile:.4g}; "
+        f"that needs {due} servers, and {serving} are in service"
+    )
+    if verdict:
+        reasons += verdict.reasons or ["no threshold is passed for its time"]
+    elif situation.reactive_because is None:
+        peak = told["peak"]
+        count = int(servers_for(situation.pool, peak["demand"]))
+        reasons.append(f"the peak of that level is {peak['demand']:.4g} {unit} at {peak['time']}, for {count} servers")
+    if situation.demand is None:
+        reasons.append("nobody knows what it carries now, so half the risk is taken")
+    return reasons + list(situation.alarm.reasons) + _cost_words(told["alternatives"])
+
+
+def _cost_words(alternatives: list[dict[str, t.Any]]) -> list[str]:
+    """What the plan is expected to cost, and what one server more or less would change."""
+    by_change = {row["servers"]: row for row in alternatives}
+    own = by_change[0]
+    words = f"expected until the forecast ends: cost {own['cost']:.4g}, overload {own['overload_minutes']:.3g} min"
+    for change, name in ((1, "one server more"), (-1, "one fewer")):
+        if change in by_change:
+            other = by_change[change]
+            words += (
+                f"; {name}: cost {other['cost'] - own['cost']:+.3g}, "
+                f"overload {other['overload_minutes'] - own['overload_minutes']:+.3g} min"
+            )
+    return [words]
+
+
+def _given(
+    seen: dict[str, Situation], needs: dict[str, _Need], shares: t.Mapping[str, allocation.Share]
+) -> dict[str, list[str]]:
+    """The standbys that each pool has after the plan, before any is released.
+
+    Only where somebody wants more than is free does who saves most matter; a pool keeps what it has and needs or must hold.
+    """
+    claims = []
+    for name in sorted(seen, key=lambda name: (-seen[name].pool["weight"], name)):
+        situation, need = seen[name], needs[name]
+        failure = (situation.pool["standby"] or {}).get("boot_failure") or 0.0
+        more = need.due - situation.in_service
+        wanted = len(situation.awake) + costs.woken_for(more, failure, demand_quantile(situation.pool))
+        gains = need.gains[: max(0, wanted)]
+        # Those woken in case others don't boot save what the last one does, times the chance that it doesn't.
+        spare = max(0, wanted - len(gains)) if more > 0 else 0
+        gains += ((gains[-1] if gains else 0.0) * failure,) * spare
+        gains = gains[: len(situation.standbys)]
+        if gains:
+            claims.append(
+                allocation.Claim(
+                    name,
+                    situation.pool["tenant"],
+                    tuple(situation.standbys),
+                    gains,
+                    frozenset(situation.awake),
+                )
+            )
+    return allocation.share(claims, shares)
+
+
+def _pool_plan(
+    situation: Situation, need: _Need, given: list[str], has: dict[str, str], hold_seconds: float
+) -> dict[str, t.Any]:
+    """What one pool does.
+
+    :param given: The standbys it has after the plan. :param has: Which pool has each standby then.
+    """
+    pool, name = situation.pool, situation.name
+    moved = [
+        {"server": server, "to": has[server], "reason": f"it saves more in {has[server]}"}
+        for server in situation.awake
+        if has.get(server, name) != name
+    ]
+    gone = {item["server"] for item in moved}
+    fresh = [server for server in given if server not in situation.awake]
+    reason = f"{need.due} servers are needed, {situation.in_service} are in service"
     result: dict[str, t.Any] = {
         "in_service": pool["servers"] + situation.awake,
         "awake": situation.awake,
-        "upcoming": [],
-        "release": [],
+        **need.told,
+        "required": need.due,
+        "activate": [{"server": server, "by": timing.iso(situation.now), "reason": reason} for server in fresh],
+        "moved": moved,
     }
-    if forecast is None or forecast.end <= situation.now:
-        required, reasons = situation.reactive, [_reactive_words(situation, unit)]
-        result |= {"mode": "reactive", "quantile": None, "peak": None, "required_by_step": [], "risk": None}
-        due, reach = required, 0.0
-    else:
-        quantile = min(demand_quantile(pool), float(forecast.levels[-1]))
-        demand = forecast.level(quantile)
-        first = forecast.step_at(situation.now)
-        ahead = servers_for(pool, demand[first:])
-        urgent = _steps_within(forecast, situation.now, situation.lead_seconds + forecast.step_seconds)
-        reactive = 0 if situation.demand is None else situation.reactive
-        due = max(int(ahead[:urgent].max()), reactive)
-        holding = max(urgent, _steps_within(forecast, situation.now, hold_seconds))
-        # What the forecast does not reach may need all that is awake.
-        held = max(int(ahead[:holding].max()), due) if holding <= len(ahead) else situation.in_service
-        required = due
-        top = first + int(np.argmax(demand[first:]))
-        result |= {
-            "mode": "predictive",
-            "quantile": round(quantile, 4),
-            "peak": {"time": timing.iso(forecast.begin_of(top)), "demand": round(float(demand[top]), 3)},
-            "required_by_step": [int(value) for value in servers_for(pool, demand)],
-            "start": timing.iso(forecast.start),
-            "step_seconds": forecast.step_seconds,
-            "upcoming": _upcoming(situation, forecast, ahead, first),
-            "release": _release(situation, held, hold_seconds),
-        }
-        served = situation.in_service * pool["load"]["server_capacity"]
-        result["risk"] = round(float(forecast.exceedance(served)[first : first + urgent].max()), 5)
-        reach = float(demand[first : first + urgent].max())
-        reasons = [
-            f"within {timing.words(urgent * forecast.step_seconds)} demand stays below "
-            f"{reach:.4g} {unit} with probability {quantile:.4g}; "
-            f"that needs {due} servers, and {situation.in_service} are in service",
-            f"the peak of that level is {float(demand[top]):.4g} {unit} at {timing.iso(forecast.begin_of(top))}, for "
-            f"{int(servers_for(pool, demand[top]))} servers",
-        ]
-    result["required"] = required
-    result["activate"] = _activate(situation, due)
-    short = due - situation.in_service - len(result["activate"])
-    reasons += _limit_words(pool, max(reach, situation.demand or 0.0), unit) + _action_words(result, short)
+    result["release"], waiting = ([], []) if fresh else _release(situation, need.held, gone, hold_seconds)
+    short = need.due - situation.in_service + len(moved) - len(fresh)
     result["short"] = max(0, short)
-    result["reasons"] = reasons
+    reasons = need.reasons + _limit_words(pool, max(need.reach, situation.demand or 0.0), situation.unit)
+    result["reasons"] = reasons + _action_words(result, short, waiting)
     return result
 
 
-def _steps_within(forecast: DemandForecast, now: datetime.datetime, seconds: float) -> int:
-    """How many steps, from the one that goes on now, begin within a time from now; at least that one."""
-    until = (now - forecast.begin_of(forecast.step_at(now))).total_seconds() + seconds
-    return max(1, math.ceil(until / forecast.step_seconds))
-
-
-def _activate(situation: _Situation, due: int) -> list[dict[str, str]]:
-    wanted = max(0, due - situation.in_service)
-    reason = f"{due} servers are needed, {situation.in_service} are in service"
-    return [
-        {"server": server, "by": timing.iso(situation.now), "reason": reason} for server in situation.asleep[:wanted]
-    ]
-
-
-def _release(situation: _Situation, held: int, hold_seconds: float) -> list[dict[str, str]]:
-    spare = max(0, situation.in_service - held)
+def _release(
+    situation: Situation, held: int, gone: t.Collection[str], hold_seconds: float
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The standbys to send to sleep now, and those that nothing needs and that were awake too briefly."""
+    stay = [server for server in situation.awake if server not in gone]
+    spare = max(0, len(situation.pool["servers"]) + len(stay) - held)
     reason = f"no more than {held} servers are needed within {timing.words(hold_seconds)}"
-    released = situation.awake[max(0, len(situation.awake) - spare) :] if spare else []
-    return [{"server": server, "not_before": timing.iso(situation.now), "reason": reason} for server in released]
+    rested = [server for server in stay if situation.rests_from(server) <= situation.now]
+    picked = rested[max(0, len(rested) - spare) :] if spare else []
+    young = [server for server in stay if server not in rested]
+    later = young[max(0, len(young) - (spare - len(picked))) :] if spare > len(picked) else []
+
+    def items(servers: list[str]) -> list[dict[str, str]]:
+        return [
+            {"server": server, "not_before": timing.iso(situation.rests_from(server)), "reason": reason}
+            for server in servers
+        ]
+
+    return items(picked), items(later)
 
 
-def _upcoming(situation: _Situation, forecast: DemandForecast, ahead: t.Any, first: int) -> list[dict[str, t.Any]]:
+def _upcoming(situation: Situation, forecast: DemandForecast, ahead: t.Any, first: int) -> list[dict[str, t.Any]]:
     """When each further server must be powered on at the latest, for all that the horizon needs."""
     need = np.maximum.accumulate(ahead)
     counts = np.arange(situation.in_service + 1, int(need[-1]) + 1)
-    steps = [first + int(np.searchsorted(need, count)) for count in counts]
     lead = datetime.timedelta(seconds=situation.lead_seconds)
     return [
-        {"servers": int(count), "by": timing.iso(max(situation.now, forecast.begin_of(step) - lead))}
-        for count, step in zip(counts, steps, strict=True)
+        {"servers": int(count), "by": timing.iso(max(situation.now, forecast.begin_of(first + int(step)) - lead))}
+        for count, step in zip(counts, np.searchsorted(need, counts), strict=True)
     ]
 
 
-def _reactive_words(situation: _Situation, unit: str) -> str:
+def _reactive_words(situation: Situation) -> str:
     if situation.demand is None:
         return "no forecast and no newest demand: what is awake stays awake"
     return (
-        f"no forecast, so by the newest demand alone: {situation.demand:.4g} {unit} needs {situation.reactive} servers; "
-        f"{situation.in_service} are in service, and none is released"
+        f"no forecast, so by the newest demand alone: {situation.demand:.4g} {situation.unit} needs "
+        f"{situation.reactive} servers; {situation.in_service} are in service, and none is released"
     )
 
 
@@ -242,15 +348,21 @@ def _limit_words(pool: Pool, demand: float, unit: str) -> list[str]:
     return [f"limits.max of {most} keeps it from having the servers that {demand:.4g} {unit} need"]
 
 
-def _action_words(result: dict[str, t.Any], short: int) -> list[str]:
+def _action_words(result: dict[str, t.Any], short: int, waiting: list[dict[str, str]]) -> list[str]:
     words = []
     if result["activate"]:
         words.append(f"wake {', '.join(item['server'] for item in result['activate'])} now")
+    if result["moved"]:
+        words.append("give up " + ", ".join(f"{item['server']} to {item['to']}" for item in result["moved"]))
     if short > 0:
         words.append(f"{short} more needed than there are standbys: expect overload")
     if result["release"]:
         words.append(f"send {', '.join(item['server'] for item in result['release'])} to sleep")
-    if not (result["activate"] or result["release"] or short > 0):
+    if waiting:
+        words.append(
+            f"{', '.join(item['server'] for item in waiting)} woke lately and may sleep from {waiting[0]['not_before']}"
+        )
+    if not (words or short > 0):
         words.append("nothing to wake and nothing to send to sleep")
     if not result["activate"] and result["upcoming"]:
         words.append(f"wake the next standby by {result['upcoming'][0]['by']}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotFound
+from ansible_collections.lowtide.fleet.plugins.module_utils.history.base import Mark
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import anomalies
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
 
@@ -42,6 +43,12 @@ def ask(tmp_path):
         json.dumps(result, allow_nan=False)
         return result
 
+    def mark(*marks):
+        spec = options.checked({"type": "duckdb", "path": str(tmp_path / "history.duckdb")}, options.HISTORY, "history")
+        with history.open(spec, read_only=False) as store:
+            store.mark(marks)
+
+    asking.mark = mark
     return asking
 
 
@@ -54,6 +61,7 @@ def test_nothing_unusual(ask):
         "open": 0,
         "servers": [],
         "series": 4,
+        "left_out": 0,
         "newest": "2026-01-31T06:00:00Z",
     }
 
@@ -91,6 +99,21 @@ def test_a_silent_time_is_neither_flagged_nor_learned(ask):
     assert ask(values)["anomalies"]
     assert ask(values, silent=[mark], false_alarms=0.1)["anomalies"] == []
     assert ask(values, silent=[{**mark, "pools": ["other"]}])["anomalies"]
+
+
+def test_what_is_marked_as_maintenance_is_neither_flagged_nor_learned(ask):
+    """An update of one server leaves that server out, and says how many samples; the others are looked at."""
+    values = loads()
+    values[1, -20:-10] *= 3
+    assert any(item["server"] == "web2" for item in ask(values)["anomalies"])
+    start, end = END - datetime.timedelta(seconds=20 * STEP), END - datetime.timedelta(seconds=10 * STEP)
+    ask.mark(Mark("web", ("web2",), start, end, "update"))
+    result = ask(values, false_alarms=0.1)
+    assert [item for item in result["anomalies"] if item["server"] == "web2"] == []
+    assert result["pools"]["web"]["left_out"] == 10
+    assert result["words"][-1] == "web: 10 samples of maintenance left out."
+    values[0, -2:] *= 4
+    assert any(item["server"] == "web1" for item in ask(values, false_alarms=0.5)["anomalies"])
 
 
 def test_what_is_over_is_told_for_a_while(ask):

@@ -10,9 +10,10 @@ import json
 import duckdb
 import numpy as np
 import pytest
-from ansible_collections.lowtide.fleet.plugins.module_utils import face, history
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotEnoughHistory
-from ansible_collections.lowtide.fleet.plugins.module_utils.operations import forecast
+from ansible_collections.lowtide.fleet.plugins.module_utils.history.base import Mark
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import forecast, outlook
 from ansible_collections.lowtide.fleet.plugins.module_utils.options import checked
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
 
@@ -57,6 +58,80 @@ def test_servers_too_when_asked_and_they_add_up(store):
     assert list(servers[0]["quantiles"]) == ["0.5"]
     total = np.sum([item["quantiles"]["0.5"] for item in servers], axis=0)
     np.testing.assert_allclose(pool["quantiles"]["0.5"], total, rtol=1e-9)
+
+
+def mark(store, servers, begin, end, why="update"):
+    """Mark maintenance, in steps before the end of the history."""
+    step = datetime.timedelta(seconds=300)
+    with history.open(store, read_only=False) as kept:
+        kept.mark([Mark("web", servers, NOW - begin * step, NOW - end * step, why)])
+
+
+def disturb(store, server, begin, end, value):
+    """Let a server report something else, in steps before the end of the history."""
+    end_time = NOW - datetime.timedelta(seconds=300 * end)
+    with history.open(store, read_only=False) as kept:
+        kept.write(
+            Series((SeriesKey("web", server, "requests"),), np.full((1, begin - end), float(value)), end_time, 300)
+        )
+
+
+def test_maintenance_of_the_pool_is_not_learned_from_and_is_counted(store):
+    """A move that took all load away for half a day, the newest half, makes no difference once it is marked."""
+    (before,) = ask(store)["forecasts"]
+    for server in ("web1", "web2"):
+        disturb(store, server, 144, 0, 0)
+    (misled,) = ask(store)["forecasts"]
+    mark(store, None, 144, 0, "move")
+    (item,) = ask(store)["forecasts"]
+    assert np.mean(misled["quantiles"]["0.5"]) < 0.7 * np.mean(before["quantiles"]["0.5"])
+    np.testing.assert_allclose(np.mean(item["quantiles"]["0.5"]), np.mean(before["quantiles"]["0.5"]), rtol=0.1)
+    assert (item["left_out"], item["samples"]) == (144, 2880 - 144)
+    assert item["missing"] == before["missing"]
+    assert "; 144 samples of maintenance left out; " in item["words"]
+    mark(store, None, 2880, 144, "move")
+    with pytest.raises(
+        NotEnoughHistory, match=r"^history_window: every sample of requests of pool 'web' .*maintenance"
+    ):
+        ask(store)
+
+
+def test_maintenance_of_servers_leaves_them_out_and_not_the_pool(store):
+    """While one server is out, the other carries its load: the sum is what the pool carried."""
+    disturb(store, "web1", 24, 12, 0)
+    mark(store, ("web1",), 24, 12)
+    pool, web1, web2 = ask(store, per_server=True)["forecasts"]
+    assert (pool["left_out"], web1["left_out"], web2["left_out"]) == (0, 12, 0)
+
+
+def test_maintenance_never_hides_the_present(store):
+    """What is marked up to now is still what the pool and its servers carry now."""
+    disturb(store, "web1", 3, 0, 7)
+    mark(store, ("web1",), 3, 0)
+    mark(store, None, 2, 0, "move")
+    params = {"history": store, "pools": POOLS, "pool": [], "now": "2026-01-31T00:00:00Z", "forecasts": None}
+    given = checked({**params, "horizon": "2h"}, {**options.COMMON, **outlook.SPEC}, "outlook")
+    seen = outlook.outlook(given, lambda pool: 0.9)
+    with history.open(store) as kept:
+        raw = kept.read(
+            metric="requests", pools=["web"], start=NOW - datetime.timedelta(hours=1), end=NOW, step_seconds=300
+        )
+    assert seen.demand["web"] == pytest.approx(raw.values[:, -1].sum())
+    assert set(seen.loads["web"]) == {"web1", "web2"}
+    assert seen.items[0]["left_out"] == 2
+    assert not seen.warnings
+
+
+def test_the_unit_is_the_pools_or_the_historys(store):
+    assert ask(store)["forecasts"][0]["unit"] == "/s"
+    bare = {"web": {**POOLS["web"], "load": {"metric": "requests", "server_capacity": 100}}}
+    assert ask(store, pools=bare)["forecasts"][0]["unit"] is None
+    with history.open(store, read_only=False) as kept:
+        line = kept.read(
+            metric="requests", pools=["web"], start=NOW - datetime.timedelta(hours=1), end=NOW, step_seconds=300
+        )
+        kept.write(line, units={"requests": "1/s"})
+    assert ask(store, pools=bare)["forecasts"][0]["unit"] == "1/s"
 
 
 def test_earlier_forecasts_beside_what_came(store):

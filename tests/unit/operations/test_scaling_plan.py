@@ -1,0 +1,122 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From a history in DuckDB to a plan, and to a replay of the past."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import numpy as np
+import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, history
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotEnoughHistory
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations import backtest, scaling_plan
+from ansible_collections.lowtide.fleet.plugins.module_utils.options import checked
+from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
+
+NOW = datetime.datetime(2026, 1, 31, 6, 0, tzinfo=datetime.UTC)
+DAY = 288
+STANDBY = {"servers": [f"s{number}" for number in range(20)], "lead_time": "15m"}
+LOAD = {"metric": "requests", "server_capacity": 100}
+POOL = {"servers": ["w0", "w1"], "load": LOAD, "standby": STANDBY, "slo": {"overload_cost_per_hour": 50}}
+
+
+def wave(days=20):
+    """A load that rises steeply each morning from 06:00 on."""
+    time = np.arange(days * DAY) - days * DAY + 1 + DAY / 4
+    line = 200 + 1000 * np.clip(np.sin(2 * np.pi * (time / DAY - 0.25)) * 4, 0, 1)
+    return np.maximum(line + np.random.default_rng(0).normal(0, 8, len(time)), 0)
+
+
+@pytest.fixture(name="ask")
+def _ask(tmp_path):
+    """Calls an operation with a history of one load."""
+    spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
+
+    def run(values, operation=scaling_plan.scaling_plan, arguments=scaling_plan.SPEC, pool=POOL, **more):
+        with history.open(spec, read_only=False) as store:
+            store.write(Series((SeriesKey("web", None, "requests"),), values[None, :], NOW, 300))
+        given = {"history": spec, "pools": {"web": pool}, "now": NOW.isoformat(), **more}
+        result = operation(checked(given, arguments, "test"), check_mode=False)
+        assert face.plain(json.loads(json.dumps(result))) == result
+        return result
+
+    return run
+
+
+def test_standbys_are_woken_before_a_morning_that_reactive_would_miss(ask):
+    ahead, behind = (ask(wave(), mode=mode)["plan"]["pools"]["web"] for mode in ("auto", "reactive"))
+    assert (ahead["mode"], behind["mode"]) == ("predictive", "reactive")
+    assert len(ahead["activate"]) >= len(behind["activate"]) + 3
+
+
+def test_a_past_that_is_too_short_makes_it_reactive_and_it_says_so(ask):
+    plan = ask(wave(3))["plan"]["pools"]["web"]
+    assert plan["mode"] == "reactive"
+    assert "follows the newest demand alone: the history of pool 'web' has 3.0 days" in plan["reasons"][0]
+    assert ask(wave(3), mode="predictive")["plan"]["pools"]["web"]["mode"] == "predictive"
+
+
+def test_a_past_that_a_forecast_would_have_cost_more_in_makes_it_reactive(ask):
+    """Every afternoon is like the one before until the last week, in which the load is flat and low."""
+    random = np.random.default_rng(2)
+    values = 200 + 900 * random.random(20 * DAY // 6).repeat(6)
+    values[-10 * DAY :] = 150 + random.normal(0, 1, 10 * DAY)
+    pool = {**POOL, "slo": {"quantile": 0.999, "overload_cost_per_hour": 0.01}, "servers": ["w0"]}
+    plan = ask(values, pool=pool)["plan"]["pools"]["web"]
+    assert plan["mode"] == "reactive"
+    assert "in the past replayed, that would have cost" in plan["reasons"][0]
+
+
+def test_reactive_releases_what_the_greatest_demand_of_the_hold_does_not_need(ask):
+    awake = [f"s{number}" for number in range(6)]
+    plan = ask(wave(), mode="reactive", awake=awake)["plan"]["pools"]["web"]
+    assert len(plan["release"]) >= 3
+    assert len(plan["in_service"]) - len(plan["release"]) >= 3
+
+
+def test_a_surge_that_anomalies_told_of_is_covered(ask):
+    values = wave()
+    surge = {"pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high"}
+    surge |= {"since": "2026-01-31T05:45:00Z", "value": 3000.0, "expected": {"low": 0.0, "high": 2000.0}}
+    calm, alarmed = (ask(values, anomalies=found)["plan"]["pools"]["web"] for found in ([], [surge]))
+    assert calm["required"] < alarmed["required"]
+    assert alarmed["required"] == 58  # 4,000 at 70 of 100 each
+    assert any("unusually high" in reason for reason in alarmed["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"awake_since": {"w0": "2026-01-31T00:00:00Z"}}, "^awake_since: 'w0' is not a standby"),
+        ({"awake_since": {"s0": "lately"}}, r"^awake_since\.s0: 'lately' is not a time"),
+        ({"owners": {"w0": "web"}}, "^owners: 'w0' is not a standby"),
+        ({"tenants": {"default": {"guaranteed_standbys": -1}}}, r"^tenants\.default\.guaranteed_standbys"),
+    ],
+)
+def test_what_is_wrong_is_named(ask, more, error):
+    with pytest.raises(InvalidOption, match=error):
+        ask(wave(5), **more)
+
+
+def replay(ask, values, **more):
+    return ask(values, backtest.backtest, backtest.SPEC, **more)
+
+
+def test_a_replay_tells_what_each_policy_would_have_cost(ask):
+    result = replay(ask, wave())
+    figures = result["pools"]["web"]["policies"]
+    assert set(figures) == {"lowtide", "reactive", "reactive_best_headroom", "static_peak", "seasonal_naive", "oracle"}
+    assert figures["lowtide"]["overload_minutes"] < figures["reactive"]["overload_minutes"]
+    assert figures["static_peak"]["server_hours"] > figures["lowtide"]["server_hours"]
+    assert result["policies"]["web: seasonal naive"] == figures["seasonal_naive"]
+    assert result["words"][0].startswith("web: over 10 days")
+    assert not result["changed"]
+
+
+def test_a_history_that_is_too_short_is_not_replayed(ask):
+    with pytest.raises(NotEnoughHistory, match="^history_window: "):
+        replay(ask, wave(2))
