@@ -32,7 +32,8 @@ def test_resumes_powers_on_and_waits_until_ready(vcenter):
     assert "failed" not in result
     assert result["changed"]
     assert result["servers"]["web-s1"] == {
-        "power": "on", "ready": True, "ip": "127.0.1.1", "changed": True, "failed": None, "seconds": pytest.approx(0.5, abs=3),
+        "power": "on", "ready": True, "ip": "127.0.1.1", "changed": True, "failed": None, "replaces": None,
+        "seconds": pytest.approx(0.5, abs=3),
     }  # fmt: skip
     states = vcenter.states()
     assert all(states[name]["tools"] for name in ("web-s1", "web-s2", "api-s1"))
