@@ -10,7 +10,7 @@ import typing as t
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
 
-PROVIDERS = ["vsphere", "command", "wake_on_lan"]
+PROVIDERS = ["vsphere", "command", "wake_on_lan", "kubernetes"]
 
 # How servers are found among virtual machines.
 FIND: ArgumentSpec = dict(
@@ -39,6 +39,21 @@ WAKE_ON_LAN: ArgumentSpec = dict(
     udp_port=dict(type="int", default=9),
 )
 
+# Replicas of a workload.
+KUBERNETES: ArgumentSpec = dict(
+    url=dict(type="str", required=True),
+    token_file=dict(type="path", no_log=False),
+    client_cert=dict(type="path"),
+    client_key=dict(type="path", no_log=False),
+    validate_certs=dict(type="bool", default=True),
+    ca_path=dict(type="path"),
+    namespace=dict(type="str", default="default"),
+    workload=dict(type="str", required=True),
+    replicas=dict(type="int", required=True),
+    servers=dict(type="list", elements="str", default=[]),
+    timeout=dict(type="str", default="30s"),
+)
+
 # What a server must do, beyond being up, to be ready.
 CHECK: ArgumentSpec = dict(
     port=dict(type="int", required=True), path=dict(type="str"), timeout=dict(type="str", default="2s")
@@ -50,6 +65,7 @@ POWER: ArgumentSpec = dict(
     find=dict(type="dict", apply_defaults=True, options=FIND),
     commands=dict(type="dict", apply_defaults=True, options=COMMANDS),
     wake_on_lan=dict(type="dict", options=WAKE_ON_LAN),
+    kubernetes=dict(type="dict", options=KUBERNETES),
     idle_state=dict(type="str", choices=["suspended", "off"], default="suspended"),
     check=dict(type="dict", options=CHECK),
 )

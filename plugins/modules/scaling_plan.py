@@ -22,9 +22,14 @@ description:
   - Where pools share standbys and there are too few, each goes where it saves most expected loss times the pool's C(weight). It
     stays there unless another would save a quarter more. Tenants get their C(guaranteed_standbys) first.
   - The plan never goes below what the newest demand needs.
+  - Where O(tenants) limits a tenant, standbys beyond its C(max_standbys) or its C(budget_per_day) stay asleep, and the plan
+    says so. What is spent is what M(lowtide.fleet.standby) noted in O(state), and what is planned until the day ends. A
+    budget that is used up also releases standbys, down to what the newest demand needs.
 options:
   awake:
-    description: Standbys that are awake, as M(lowtide.fleet.standby) told. The others count as asleep.
+    description:
+      - Standbys that are awake, as M(lowtide.fleet.standby) told. The others count as asleep.
+      - Those of pools that are not planned now count against the limits of their tenant.
     type: list
     elements: str
     default: []
@@ -63,6 +68,7 @@ options:
 extends_documentation_fragment:
   - lowtide.fleet.pools
   - lowtide.fleet.outlook
+  - lowtide.fleet.state
   - lowtide.fleet.attributes
   - lowtide.fleet.attributes.reads
 seealso:
@@ -136,6 +142,20 @@ plan:
             - {servers: -1, cost: 131.2, server_hours: 72.0, overload_minutes: 41.0}
             - {servers: 0, cost: 98.7, server_hours: 96.0, overload_minutes: 1.2}
             - {servers: 1, cost: 120.3, server_hours: 120.0, overload_minutes: 0.1}
+          refused: []
+    tenants:
+      description: What each tenant that is limited may have, and has.
+      type: dict
+      returned: when O(tenants) is given
+      sample:
+        shop:
+          max_standbys: 3
+          standbys: 1
+          budget_per_day: 50.0
+          spent_today: 12.4
+          planned_today: 4.8
+          refused: 0
+          words: ["tenant shop: 12.40 of 50 spent since 2026-01-31T00:00:00Z, 4.80 more planned until 2026-02-01T00:00:00Z"]
     words:
       description: The plan in sentences.
       type: list

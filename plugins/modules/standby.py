@@ -19,6 +19,7 @@ description:
   - An order whose answer was lost is repeated only after a look shows that it was not carried out. Lost connections,
     expired sessions and a vCenter that is away for a while are survived, within O(timeout).
   - Without a server to activate or release it only looks.
+  - When standbys of O(pools) were woken and went to sleep is noted in O(state), which a tenant's budget is counted from.
 seealso:
   - module: lowtide.fleet.scaling_plan
   - module: lowtide.fleet.update_plan
@@ -28,9 +29,10 @@ options:
       - What the standbys are, and so what wakes them.
       - V(vsphere) means virtual machines of vCenter or an ESXi host.
       - V(command) runs O(commands) of your own, where the task runs.
+      - V(kubernetes) scales a Deployment or StatefulSet.
       - V(wake_on_lan) sends magic packets to machines of the local network, and puts them to sleep by O(commands).
     type: str
-    choices: [vsphere, command, wake_on_lan]
+    choices: [vsphere, command, wake_on_lan, kubernetes]
     default: vsphere
   find:
     description:
@@ -107,6 +109,56 @@ options:
         description: The port they are sent to.
         type: int
         default: 9
+  kubernetes:
+    description:
+      - Which workload to scale. Needed with O(provider=kubernetes).
+      - Its standbys are replicas beyond O(kubernetes.replicas), in the order of O(kubernetes.servers); they wake and sleep in
+        that order, and O(idle_state) does not matter. A HorizontalPodAutoscaler on the same workload would undo it.
+      - The account needs C(get) and C(update) on the workload's C(scale), and C(list) on C(pods).
+    type: dict
+    suboptions:
+      url:
+        description: Address of the Kubernetes API.
+        type: str
+        required: true
+      token_file:
+        description: File with the token of an account. It is read at each request, as it may be renewed in place.
+        type: path
+      client_cert:
+        description: PEM file of a certificate to show instead.
+        type: path
+      client_key:
+        description: PEM file of the key of O(kubernetes.client_cert), where it is not in the same file.
+        type: path
+      validate_certs:
+        description: Whether the server's certificate must be trusted.
+        type: bool
+        default: true
+      ca_path:
+        description: PEM file of the authority that signed the server's certificate, where the system does not know it.
+        type: path
+      namespace:
+        description: Where the workload is.
+        type: str
+        default: default
+      workload:
+        description: C(deployment/name) or C(statefulset/name).
+        type: str
+        required: true
+      replicas:
+        description: How many replicas run always, those that are the pool's servers.
+        type: int
+        required: true
+      servers:
+        description:
+          - What the replicas beyond are called, the first to wake first. The standbys of a pool, where it is not given there.
+        type: list
+        elements: str
+        default: []
+      timeout:
+        description: How long one request may take.
+        type: str
+        default: 30s
   connections:
     description: More vCenters, each with a name that C(standby.connection) of O(pools) may say instead of O(connection).
     type: list
@@ -151,6 +203,10 @@ options:
     description: What each tenant may have; see O(lowtide.fleet.scaling_plan#module:tenants).
     type: dict
     default: {}
+  state:
+    description:
+      - Where it is noted when standbys of O(pools) were woken and went to sleep, which budgets are counted from.
+      - Nothing is noted when unset, which a tenant with a budget does not let pass.
   part:
     description: Which part of what is asked for is done now.
     type: str
@@ -231,8 +287,10 @@ options:
     default: 16
 requirements:
   - pyvmomi >= 8.0 (with O(provider=vsphere))
+  - requests >= 2.28 (with O(provider=kubernetes))
 extends_documentation_fragment:
   - lowtide.fleet.vsphere
+  - lowtide.fleet.state
   - lowtide.fleet.attributes
 attributes:
   check_mode:

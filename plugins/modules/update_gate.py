@@ -39,6 +39,13 @@ options:
     description: How long to wait between two looks.
     type: str
     default: 15s
+  anomalies:
+    description:
+      - V(hold) holds a batch back while the demand of a pool of the plan is flagged as anomalous, as M(lowtide.fleet.anomalies)
+        does with its defaults.
+    type: str
+    choices: [hold, ignore]
+    default: hold
   shrink:
     description:
       - Whether to let those servers of the batch go that there is room for, where there is still none for all of it after

@@ -40,8 +40,14 @@ options:
     description:
       - How long earlier updates of one server took, by pool, each a list of seconds.
       - With five or more, what nine of ten took at most goes before C(update.duration) of the pool.
+      - Those of earlier runs are read from O(state), or else O(history), for pools that are not named here.
     type: dict
     default: {}
+  anomalies:
+    description: V(hold) makes no plan while the demand of a pool is flagged as anomalous; its forecast can't be trusted then.
+    type: str
+    choices: [hold, ignore]
+    default: ignore
   placement:
     description:
       - Where to read which ESXi host each server runs on, which becomes its failure domain; C(update.failure_domains) of a pool
@@ -98,6 +104,7 @@ options:
 extends_documentation_fragment:
   - lowtide.fleet.pools
   - lowtide.fleet.outlook
+  - lowtide.fleet.state
   - lowtide.fleet.attributes
   - lowtide.fleet.attributes.reads
 seealso:

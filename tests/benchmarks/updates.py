@@ -16,6 +16,7 @@ then, plans an update with a risk of 1 %, and looks at what came: in how many ba
 from __future__ import annotations
 
 import argparse
+import csv
 import datetime
 import pathlib
 import resource
@@ -114,6 +115,10 @@ def calibration(asked: argparse.Namespace) -> None:
         "Bitbrains, August": (traces.bitbrains(data, "08"), 100),
         "Bitbrains, September": (traces.bitbrains(data, "09"), 100),
         "Azure": (traces.azure(data), 30),
+        # Clusters as a whole, which nothing in the planner was chosen on.
+        "Google 2019, held out": (_cluster(data / "dct_google2019_5min.csv", "cpu_util"), 1),
+        "Azure V2, held out": (_cluster(data / "dct_azure_v2_5min.csv", "cpu_usage"), 1),
+        "Alibaba 2018, held out": (_cluster(data / "dct_alibaba2018_5min.csv", "cpu_util_percent"), 1),
     }
     whole = np.zeros(2, int)
     for name, (machines, size) in sources.items():
@@ -122,10 +127,16 @@ def calibration(asked: argparse.Namespace) -> None:
             for duration, count in counts.items():
                 count += _short(*pool, duration)
         total = sum(counts.values())
-        whole += total
+        whole += 0 if size == 1 else total
         parts = ", ".join(f"{duration} {short / all_of:.2%}" for duration, (short, all_of) in counts.items())
         print(f"{name}: short in {total[0] / total[1]:.2%} of {total[1]} batches ({parts})", flush=True)
-    print(f"all: short in {whole[0] / whole[1]:.2%} of {whole[1]} batches")
+    print(f"all but those held out: short in {whole[0] / whole[1]:.2%} of {whole[1]} batches")
+
+
+def _cluster(path: pathlib.Path, column: str) -> np.ndarray:
+    """The load of a cluster, shape (1, time)."""
+    with path.open(encoding="utf-8") as lines:
+        return np.array([[float(row[column] or "nan") for row in csv.DictReader(lines)]])
 
 
 def _replays(machines: np.ndarray, size: int, asked: argparse.Namespace) -> t.Iterator[tuple[t.Any, ...]]:
@@ -133,7 +144,8 @@ def _replays(machines: np.ndarray, size: int, asked: argparse.Namespace) -> t.It
     from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
 
     rng = np.random.default_rng(asked.seed)
-    chosen = [rng.choice(len(machines), size, replace=False) for _pool in range(asked.pools)]
+    count = asked.pools if len(machines) > size else 1
+    chosen = [rng.choice(len(machines), size, replace=False) for _pool in range(count)]
     pools = np.array([np.nansum(machines[rows], axis=0) for rows in chosen])
     day = 86400 // STEP
     # The newer half is replayed; a forecast knows only what was before it.

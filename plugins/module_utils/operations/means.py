@@ -11,6 +11,7 @@ import typing as t
 
 from .. import power_options
 from ..actuators.command import Command
+from ..actuators.kubernetes import Kubernetes
 from ..actuators.power import Provider
 from ..actuators.vsphere import VSphere
 from ..actuators.wake_on_lan import WakeOnLan
@@ -48,7 +49,9 @@ def grouped(names: t.Sequence[str], params: t.Mapping[str, t.Any], pools: Pools)
 
 def _own(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What the task itself says."""
-    return {name: params[name] for name in (*power_options.POWER, "connection")}
+    settings = {name: params[name] for name in (*power_options.POWER, "connection")}
+    # A replica that is not there has no memory to keep.
+    return settings | {"idle_state": "off"} if params["provider"] == "kubernetes" else settings
 
 
 def _said(params: t.Mapping[str, t.Any], pools: Pools) -> dict[str, dict[str, t.Any]]:
@@ -79,6 +82,12 @@ def _of_pool(
     if not any(own["find"].values()):
         settings["find"] = params["find"]
     settings["wake_on_lan"] = own["wake_on_lan"] or params["wake_on_lan"]
+    settings["kubernetes"] = own["kubernetes"] or params["kubernetes"]
+    if settings["kubernetes"]:
+        servers = settings["kubernetes"]["servers"] or own["servers"]
+        settings["kubernetes"] = {**settings["kubernetes"], "servers": servers}
+    if settings["provider"] == "kubernetes":
+        settings["idle_state"] = "off"
     if not any(value for key, value in own["commands"].items() if key != "timeout"):
         settings["commands"] = params["commands"]
     settings["connection"] = params["connection"]
@@ -104,6 +113,9 @@ def provider(settings: t.Mapping[str, t.Any], parallel: int) -> Provider:
     if kind == "wake_on_lan":
         _needed(settings, kind, "Give at least its macs")
         return WakeOnLan(settings[kind], settings["commands"], parallel=parallel)
+    if kind == "kubernetes":
+        _needed(settings, kind, "Give at least its url, workload and replicas")
+        return Kubernetes(settings[kind], parallel=parallel)
     return VSphere(settings["connection"], find=settings["find"], parallel=parallel)
 
 

@@ -13,10 +13,11 @@ from .. import options, timing
 from ..errors import InvalidOption
 from ..planning import scaling
 from ..planning.allocation import Share
-from . import near_term, outlook, tenants
+from . import near_term, outlook, spending, tenants
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
+    **options.STATE,
     **outlook.SPEC,
     awake=dict(type="list", elements="str", default=[]),
     awake_since=dict(type="dict", default={}),
@@ -34,7 +35,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     """
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile)
-    awake = outlook.standbys(params["awake"], seen.pools, "awake")
+    awake = spending.require_standbys(params["awake"], params)
     forecasts, reactive = near_term.refined(seen, hold, params["mode"])
     plan = scaling.plan(
         seen.pools,
@@ -49,6 +50,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         anomalies=params["anomalies"],
         reactive=reactive,
     )
+    plan = spending.limited(params, plan, seen.pools, now=seen.now, awake=awake, demand=seen.demand)
     return {
         "changed": False,
         "plan": plan,

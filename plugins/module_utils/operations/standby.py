@@ -17,7 +17,7 @@ from ..actuators.power import Provider, Server, UnknownServer
 from ..actuators.readiness import answers
 from ..errors import InvalidOption
 from ..planning.demand import owned_standbys
-from . import means, tenants
+from . import means, spending, tenants
 
 SPEC: options.ArgumentSpec = dict(
     **power_options.POWER,
@@ -28,6 +28,7 @@ SPEC: options.ArgumentSpec = dict(
     pools=dict(type="dict", default={}),
     tenant=dict(type="str"),
     tenants=dict(type="dict", default={}),
+    **options.STATE,
     part=dict(type="str", choices=["both", "activate", "release"], default="both"),
     names=dict(type="list", elements="str", default=[]),
     activate=dict(type="list", elements="str", default=[]),
@@ -91,7 +92,10 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
             }
             result = _foretold(wishes, servers, idle)
         else:
-            courses = _together(lambda group: _change(*group, servers, wishes), groups)
+            notes = spending.Notes(params, pools)
+            courses = _noted(
+                notes, wishes, servers, lambda: _together(lambda group: _change(*group, servers, wishes), groups)
+            )
             order = [name for name in wishes.asked if name in courses]
             result = _done({name: courses[name] for name in dict.fromkeys([*order, *courses])}, wishes)
     result["pools"] = _by_pool(result, wishes, params["plan"], pools, check_mode)
@@ -133,6 +137,28 @@ def _look(group: Group, params: dict[str, t.Any]) -> dict[str, Server]:
         options_naming = (name for name in ("names", "activate", "release", "candidates") if exc.server in params[name])
         exc.option = exc.option or next(options_naming, "plan" if params["plan"] else "pools")
         raise
+
+
+def _noted(
+    notes: spending.Notes,
+    wishes: Wishes,
+    servers: dict[str, Server],
+    work: t.Callable[[], dict[str, Course]],
+) -> dict[str, Course]:
+    """Do the work, and note what it wakes and puts to sleep.
+
+    What is to wake is noted before, so that it is paid for even if this run is killed meanwhile.
+    """
+    start = datetime.datetime.now(datetime.UTC)
+    waking = {name: start for name in wishes.activate if servers[name].power != "on"}
+    notes.woken(waking)
+    courses = work()
+    end = datetime.datetime.now(datetime.UTC)
+    others = [course for name, course in courses.items() if course.replaces and course.server.power == "on"]
+    notes.woken({course.name: end - datetime.timedelta(seconds=course.seconds) for course in others})
+    slept = [name for name in wishes.release if servers[name].power == "on" and courses[name].server.power != "on"]
+    notes.asleep(dict.fromkeys([*slept, *(name for name in waking if courses[name].server.power != "on")], end))
+    return courses
 
 
 def _change(

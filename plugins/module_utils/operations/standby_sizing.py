@@ -151,11 +151,11 @@ def words(answer: dict[str, t.Any], pool: dict[str, t.Any], params: dict[str, t.
         else "fewest that keep 95 % of days without overload"
     )
     sentences = [
-        f"{chosen} standbys are the {why} over {answer['days']} days ({has} now): {_day(own)}",
+        f"{chosen} {'standby is' if chosen == 1 else 'standbys are'} the {why} over {answer['days']} days ({has} now): {_day(own)}",
     ]
     if pool["slo"]["overload_cost_per_hour"] is None and own["days_short"] > sizing.DAYS_SHORT:
         sentences[0] = (
-            f"even {chosen} standbys, the most there may be, are too few over {answer['days']} days: {_day(own)}"
+            f"{chosen} standbys are the most there may be, and too few over {answer['days']} days: {_day(own)}"
         )
     for count, step in ((chosen - 1, "fewer"), (chosen + 1, "more")):
         if count in by_count:

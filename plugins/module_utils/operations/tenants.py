@@ -25,7 +25,7 @@ def chosen(params: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     names, tenant = list(params["pool"]), params.get("tenant")
     if not isinstance(params["pools"], dict):
         return options.pools(params["pools"], names)
-    owners = {name: _tenant_of(pool) for name, pool in params["pools"].items()}
+    owners = {name: tenant_of(pool) for name, pool in params["pools"].items()}
     if tenant is not None:
         stray = next((name for name in names if owners.get(name, tenant) != tenant), None)
         if stray is not None:
@@ -95,7 +95,7 @@ def require_own(names: t.Sequence[str], pools: t.Mapping[str, Pool], tenant: str
         )
 
 
-def _tenant_of(pool: t.Any) -> str:
+def tenant_of(pool: t.Any) -> str:
     """The tenant of a pool that is not checked yet."""
     return str(pool.get("tenant") or "default") if isinstance(pool, dict) else "default"
 

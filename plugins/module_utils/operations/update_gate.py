@@ -24,6 +24,7 @@ SPEC: options.ArgumentSpec = dict(
     timeout=dict(type="str", default="10m"),
     interval=dict(type="str", default="15s"),
     shrink=dict(type="bool", default=False),
+    anomalies=dict(type="str", choices=["hold", "ignore"], default="hold"),
 )
 
 
@@ -102,6 +103,7 @@ def _look(
         max_failures=params["max_failures"],
         closed=update_rules.closed(seen.pools, now, timing.moment(plan["deadline"])),
         watched=[name for name, pool in seen.pools.items() if pool["balancer"]],
+        anomalous=update_rules.strange(params, seen.pools) if params["anomalies"] == "hold" else None,
     )
     return verdict, seen.warnings, now
 

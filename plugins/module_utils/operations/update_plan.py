@@ -12,7 +12,7 @@ import pathlib
 import typing as t
 
 from .. import options, timing
-from ..errors import InvalidOption
+from ..errors import InvalidOption, LowtideError
 from ..planning import updates
 from ..planning.demand import owned_standbys
 from . import outlook, update_rules
@@ -25,7 +25,13 @@ SPEC: options.ArgumentSpec = dict(
     use_standbys=dict(type="bool", default=True),
     durations=dict(type="dict", default={}),
     placement=dict(type="dict", options=options.PLACEMENT),
+    anomalies=dict(type="str", choices=["hold", "ignore"], default="ignore"),
+    **options.STATE,
 )
+
+
+class Anomalous(LowtideError):
+    """A pool behaves as it never did, so that its forecast can't be trusted."""
 
 
 def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
@@ -41,6 +47,12 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
             f"{timing.iso(deadline)} is not after {timing.iso(seen.now)}",
             option="deadline",
             remedy="Give a later one, or a duration like 6h",
+        )
+    if params["anomalies"] == "hold" and (strange := update_rules.strange(params, seen.pools)):
+        raise Anomalous(
+            "; ".join(f"{name}: {words}" for name, words in strange.items()),
+            option="anomalies",
+            remedy="Look into it first, or plan all the same with anomalies=ignore",
         )
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
     standbys = owned_standbys(seen.pools)
@@ -58,7 +70,10 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         if params["use_standbys"]
         else None,
         closed=update_rules.closed(seen.pools, seen.now, min(deadline, ends)),
-        durations=update_rules.durations(params["durations"], seen.pools),
+        durations={
+            **update_rules.recorded(params, seen.pools, seen.now),
+            **update_rules.durations(params["durations"], seen.pools),
+        },
     )
     return {
         "changed": False,

@@ -10,13 +10,20 @@ import datetime
 import math
 import typing as t
 
+from .. import history as histories
+from .. import timing
 from ..actuators.placement import esxi_hosts
-from ..errors import InvalidOption
+from ..anomaly import flags
+from ..errors import InvalidOption, NotFound
 from ..history import calendars
 from ..planning.updates import hours
+from . import anomalies
 
 Pools = t.Dict[str, t.Dict[str, t.Any]]
 Span = t.Tuple[datetime.datetime, datetime.datetime]
+
+# The kind of record that tells how long an update of one server took, and how many of the newest count.
+DURATION, NEWEST = "update-duration", 100
 
 # What a calendar calls its parts, by the kind of their events.
 _PARTS = {"event": "events", "holiday": "holidays", "calendar": "files"}
@@ -66,6 +73,50 @@ def durations(given: dict[str, t.Any], pools: Pools) -> dict[str, list[float]]:
                 "it has a duration that can't be", option=f"durations.{name}", remedy="Give seconds of 0 or more"
             )
     return result
+
+
+def recorded(params: dict[str, t.Any], pools: Pools, now: datetime.datetime) -> dict[str, list[float]]:
+    """How long the newest earlier updates of one server took, in seconds, by pool, from the records of earlier runs.
+
+    :param params: Checked values of ``options.COMMON`` and ``options.STATE``. A history that keeps no records tells nothing.
+    """
+    if not params["state"] and params["history"]["type"] == "prometheus":
+        return {}
+    result: dict[str, list[float]] = {}
+    for name, pool in pools.items():
+        try:
+            store = histories.open_state(params, tenant=pool["tenant"], read_only=True)
+        except NotFound:
+            continue  # Nothing has been kept yet.
+        with store:
+            known = [item for item in store.records(DURATION, name) if item.at <= now]
+        result[name] = [float(item.body["seconds"]) for item in known[-NEWEST:]]
+    return result
+
+
+def strange(params: dict[str, t.Any], pools: Pools) -> dict[str, str]:
+    """What is strange about the demand of a pool now, in words, by pool; those without are absent.
+
+    :param params: Checked values of ``options.COMMON`` and ``outlook.SPEC``.
+    """
+    window = max(timing.duration(params["history_window"], "history_window"), 2 * flags.YOUNG_SECONDS)
+    seen = anomalies.anomalies(
+        {
+            **params,
+            "pool": list(pools),
+            "metrics": [],
+            "history_window": str(window),
+            "since": "0s",
+            "detector": "auto",
+            "false_alarms": 1.0,
+            "per_server": False,
+            "silent": [],
+        },
+        check_mode=True,
+    )
+    return {
+        item["pool"]: item["words"].rstrip(".") for item in seen["anomalies"] if item["open"] and not item["server"]
+    }
 
 
 def placed(pools: Pools, placement: dict[str, t.Any] | None) -> Pools:

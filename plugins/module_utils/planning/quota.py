@@ -97,6 +97,7 @@ def limited(
     now: datetime.datetime,
     spent_today: t.Mapping[str, float],
     demand_now: t.Mapping[str, float],
+    elsewhere: t.Mapping[str, t.Mapping[str, float]] | None = None,
 ) -> Plan:
     """A scaling plan, cut down to what each tenant may have.
 
@@ -107,6 +108,7 @@ def limited(
     :param tenants: Checked values of ``options.TENANT`` by tenant. A tenant that is absent has no limit.
     :param spent_today: What standbys have cost since the tenant's day began, by tenant with a budget.
     :param demand_now: The newest demand by pool, in load units.
+    :param elsewhere: Standbys awake of pools that are not planned, by tenant, with the price of an hour of each.
     :returns: A plan of the same form. Its pools have V(refused), a list of V(server) and V(reason); the plan has
         V(tenants), what each may have and has.
     """
@@ -119,6 +121,7 @@ def limited(
         purse = _Purse(tenant, tenants[tenant], now, spent_today.get(tenant, 0.0))
         items = {name: result["pools"][name] for name in names}
         purse.pay_for_awake(items, pools)
+        purse.pay_for_others((elsewhere or {}).get(tenant, {}))
         for name in names:
             _cut(items[name], pools[name], purse)
         for name in names if purse.overdrawn else ():
@@ -153,6 +156,11 @@ class _Purse:
             staying = [server for server in item["awake"] if server not in released]
             self.awake += len(staying)
             self.planned += sum(hours[: len(staying)]) * pools[name]["standby"]["cost_per_hour"] if staying else 0.0
+
+    def pay_for_others(self, prices: t.Mapping[str, float]) -> None:
+        """Set aside what is awake for pools that another run has in hand: nobody here knows until when."""
+        self.awake += len(prices)
+        self.planned += sum(prices.values()) * _hours(self.now, self.end)
 
     def refusal(self, cost: float) -> str | None:
         """Why one more standby that costs so much today is refused; none when it is granted, and then it is paid for."""

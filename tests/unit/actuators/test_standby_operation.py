@@ -110,6 +110,62 @@ def test_wake_on_lan_knows_no_such_server():
         call(provider="wake_on_lan", activate=["rack2"])
 
 
+def a_pool(commands, *servers, **more):
+    standby = {"servers": list(servers), "provider": "command", "commands": commands, **more}
+    return {"servers": [f"of-{servers[0]}"], "load": {"metric": "m", "server_capacity": 1}, "standby": standby}
+
+
+def test_each_pool_says_what_wakes_its_standbys(commands):
+    """Pools of one task, each with its own provider and idle state; the task's own holds for other servers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        lan = {
+            "macs": {"rack": "52:54:00:12:34:56"},
+            "addresses": {"rack": "127.0.0.1"},
+            "port": server.getsockname()[1],
+        }
+        pools = {
+            "web": a_pool(commands, "a", "b", idle_state="off"),
+            "lab": a_pool({}, "rack", provider="wake_on_lan", wake_on_lan=lan),
+        }
+        wishes = {"pools": pools, "provider": "command", "commands": commands, "activate": ["a", "rack", "c"]}
+        foretold = call(check_mode=True, release=["b"], **wishes)
+        result = call(release=["b"], **wishes)
+    assert result["diff"]["after"] == foretold["diff"]["after"] == {"a": "on", "rack": "on", "c": "on", "b": "off"}
+    assert result["servers"]["rack"]["ip"] == "127.0.0.1"
+    assert result["pools"] == foretold["pools"] == {"web": ["a"], "lab": ["rack"]}
+
+
+def test_a_candidate_of_the_same_pool_takes_the_place(commands, tmp_path):
+    """Not that of another pool, though it is named first; and it is told which pool it was woken for."""
+    (tmp_path / "d").write_text("off")
+    refusing = commands | {
+        "wake": ["sh", "-c", '[ "$0" != a ] && ' + f'echo on 192.0.2.7 > "{tmp_path}/$0"', "{server}"]
+    }
+    pools = {"web": a_pool(refusing, "a", "c"), "lab": a_pool(refusing, "d")}
+    result = call(pools=pools, activate=["a"], candidates=["d", "c"])
+    assert (result["pools"], result["servers"]["c"]["replaces"]) == ({"web": ["c"]}, "a")
+    assert "d" not in result["servers"]
+    assert result["warnings"] == ["a: commands.wake ended with 1: ; a candidate took its place"]
+
+
+def test_what_pools_say_of_a_standby_must_agree(commands):
+    pools = {"web": a_pool(commands, "a"), "lab": {**a_pool(commands, "a", idle_state="off"), "servers": ["l"]}}
+    with pytest.raises(InvalidOption, match=r"^pools\.lab\.standby: standby 'a' is of pool 'web' too, which has other"):
+        call(pools=pools, activate=["a"])
+    named = {"web": a_pool({}, "a", provider="vsphere", connection="lab")}
+    with pytest.raises(InvalidOption, match=r"^pools\.web\.standby\.connection: there is no connection 'lab'"):
+        call(pools=named, activate=["a"])
+
+
+def test_a_run_for_a_tenant_acts_on_its_standbys_only(commands):
+    pools = {"web": {**a_pool(commands, "a"), "tenant": "shop"}, "lab": {**a_pool(commands, "b"), "tenant": "bank"}}
+    with pytest.raises(InvalidOption, match="^tenant: 'b' is not a standby of tenant 'shop'"):
+        call(pools=pools, tenant="shop", release=["b"])
+    assert list(call(pools=pools, tenant="shop")["servers"]) == ["a"]
+    with pytest.raises(InvalidOption, match="^state: tenant 'shop' has a budget, and there is nowhere to note"):
+        call(pools=pools, tenants={"shop": {"budget_per_day": 5}, "bank": {}}, activate=["a"])
+
+
 def test_plan_that_is_none():
     with pytest.raises(InvalidOption, match="plan: it is neither a scaling plan"):
         call(plan={"kind": "shopping"})

@@ -14,6 +14,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.operations import (
     scaling_plan,
     update_gate,
     update_plan,
+    update_rules,
 )
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.gate import Run
@@ -46,6 +47,8 @@ def ask(monkeypatch):
         return outlook.Outlook(NOW, pools, forecasts, dict.fromkeys(pools, params.get("demand", 50.0)), {}, [], ["so"])
 
     monkeypatch.setattr(outlook, "outlook", seen)
+    monkeypatch.setattr(update_rules, "recorded", lambda params, pools, now: {})
+    monkeypatch.setattr(update_rules, "strange", lambda params, pools: {})
 
     def run(operation, spec, demand=50.0, run=None, **params):
         checked = options.checked(
@@ -157,3 +160,13 @@ def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, monkeypatch):
     # The second batch is planned for five minutes after the first.
     with pytest.raises(update_gate.Stopped, match="after waiting 6 min"):
         gate(demand=150.0, timeout="60s", interval="15s")
+
+
+def test_a_strange_pool_holds_the_gate_and_the_plan_only_when_asked(gate, ask, monkeypatch):
+    monkeypatch.setattr(update_rules, "strange", lambda params, pools: {"web": "requests is unusually high"})
+    with pytest.raises(update_gate.Stopped, match="web: requests is unusually high"):
+        gate(timeout="0s")
+    assert gate(timeout="0s", anomalies="ignore")["decision"] == "go"
+    assert ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])["plan"]["pools"] == ["web"]
+    with pytest.raises(update_plan.Anomalous, match="^anomalies: web: requests is unusually high"):
+        ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="hold")

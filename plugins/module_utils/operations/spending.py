@@ -1,0 +1,146 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When standbys were woken and went to sleep, noted where runs keep their state, and what that has cost today."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import typing as t
+
+from .. import history
+from ..errors import InvalidOption, NotFound
+from ..planning import quota
+from ..planning.demand import owned_standbys
+from . import tenants
+
+KIND = "activation"
+
+Pools = t.Dict[str, t.Dict[str, t.Any]]
+
+
+class Notes:
+    """Notes what becomes of standbys, each with the tenant of its pool.
+
+    :param params: Checked options with V(state) (or V(history)) and V(tenants).
+    :raises InvalidOption: when a tenant has a budget, and nothing is given to note in.
+    """
+
+    def __init__(self, params: t.Mapping[str, t.Any], pools: Pools) -> None:
+        self.params, self.pools = params, pools
+        self.owner = {server: name for name, servers in owned_standbys(pools).items() for server in servers}
+        if not params.get("state") and not params.get("history"):
+            limits = tenants.checked(params.get("tenants") or {})
+            dear = next(
+                (name for name in {pool["tenant"] for pool in pools.values()} & set(limits)
+                 if limits[name]["budget_per_day"] is not None), None,
+            )  # fmt: skip
+            if dear is not None:
+                raise InvalidOption(
+                    f"tenant {dear!r} has a budget, and there is nowhere to note what is spent of it",
+                    option="state",
+                    remedy="Give a store of type duckdb or postgresql, as the variable lowtide_state",
+                )
+
+    def woken(self, servers: t.Mapping[str, datetime.datetime]) -> None:
+        """Servers were woken, each at a moment."""
+        self._append(servers, woken=True)
+
+    def asleep(self, servers: t.Mapping[str, datetime.datetime]) -> None:
+        """Servers went to sleep, each at a moment."""
+        self._append(servers, woken=False)
+
+    def _append(self, servers: t.Mapping[str, datetime.datetime], *, woken: bool) -> None:
+        if not (self.params.get("state") or self.params.get("history")):
+            return
+        by_tenant: dict[str, list[str]] = {}
+        for server in servers:
+            if server in self.owner:
+                by_tenant.setdefault(self.pools[self.owner[server]]["tenant"], []).append(server)
+        for tenant, names in by_tenant.items():
+            with history.open_state(self.params, tenant=tenant) as store:
+                for server in names:
+                    pool = self.owner[server]
+                    price = self.pools[pool]["standby"]["cost_per_hour"]
+                    body = {"pool": pool, "woken": woken, "price_per_hour": price}
+                    store.append(KIND, server, body, now=servers[server])
+
+
+def limited(
+    params: t.Mapping[str, t.Any],
+    plan: dict[str, t.Any],
+    pools: Pools,
+    *,
+    now: datetime.datetime,
+    awake: t.Collection[str],
+    demand: t.Mapping[str, float],
+) -> dict[str, t.Any]:
+    """A scaling plan, cut down to what tenants may have; see :func:`quota.limited`.
+
+    :param pools: Those that are planned. :param awake: Standbys awake, those of other pools too.
+    """
+    limits = tenants.checked(params["tenants"])
+    if not limits:
+        return plan
+    planned = {server for item in plan["pools"].values() for server in item["awake"]}
+    elsewhere = _elsewhere(params, pools, [server for server in awake if server not in planned])
+    spent = {}
+    for tenant in sorted({pool["tenant"] for pool in pools.values()}):
+        if limits[tenant]["budget_per_day"] is not None:
+            prices = dict(elsewhere.get(tenant, {}))
+            for name, item in plan["pools"].items():
+                if pools[name]["tenant"] == tenant:
+                    prices |= dict.fromkeys(item["awake"], pools[name]["standby"]["cost_per_hour"])
+            start, _end = quota.day_of(now, limits[tenant]["time_zone"], f"tenants.{tenant}.time_zone")
+            spent[tenant] = quota.spent(_events(params, tenant, start, now), prices, start, now)
+    return quota.limited(plan, pools, limits, now=now, spent_today=spent, demand_now=demand, elsewhere=elsewhere)
+
+
+def _events(
+    params: t.Mapping[str, t.Any], tenant: str, start: datetime.datetime, now: datetime.datetime
+) -> list[quota.Event]:
+    """What was noted of a tenant's standbys from a moment to another."""
+    with contextlib.suppress(NotFound), history.open_state(params, tenant=tenant, read_only=True) as store:
+        return [
+            quota.Event(item.name, item.body["pool"], item.body["woken"], item.at, item.body["price_per_hour"])
+            for item in store.records(KIND, since=start)
+            if item.at <= now
+        ]
+    return []
+
+
+def _elsewhere(params: t.Mapping[str, t.Any], pools: Pools, awake: t.Collection[str]) -> dict[str, dict[str, float]]:
+    """Standbys awake of pools that are not planned now, by tenant, with the price of an hour of each."""
+    result: dict[str, dict[str, float]] = {}
+    planned = {pool["tenant"] for pool in pools.values()}
+    others = [
+        name for name, pool in params["pools"].items() if name not in pools and tenants.tenant_of(pool) in planned
+    ]
+    if not others or not awake:
+        return result
+    for pool in tenants.chosen({**params, "pool": others, "tenant": None}).values():
+        for server in tenants.standbys(pool):
+            if server in awake:
+                result.setdefault(pool["tenant"], {})[server] = pool["standby"]["cost_per_hour"]
+    return result
+
+
+def require_standbys(awake: t.Sequence[str], params: t.Mapping[str, t.Any]) -> list[str]:
+    """Names given as awake, each a standby of some pool, planned or not.
+
+    :raises InvalidOption: on one that no pool names.
+    """
+    known = set()
+    for pool in params["pools"].values():
+        standby = pool.get("standby") if isinstance(pool, dict) else None
+        known.update((standby or {}).get("servers") or ())
+    stray = next((name for name in awake if name not in known), None)
+    if stray is not None:
+        raise InvalidOption(
+            f"{stray!r} is not a standby of the pools",
+            option="awake",
+            remedy="Name servers from the pools' standby.servers",
+        )
+    return list(awake)
