@@ -78,6 +78,21 @@ def test_reactive_releases_what_the_greatest_demand_of_the_hold_does_not_need(as
     assert len(plan["in_service"]) - len(plan["release"]) >= 3
 
 
+def test_a_standby_noted_as_woken_lately_stays_awake(ask, tmp_path):
+    awake = [f"s{number}" for number in range(6)]
+    calm = ask(wave(), mode="reactive", awake=awake)["plan"]["pools"]["web"]
+    with history.open_state(
+        {"history": {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}}, tenant="default"
+    ) as store:
+        for server in awake:
+            body = {"pool": "web", "woken": True, "price_per_hour": 1.0}
+            store.append("activation", server, body, now=NOW - datetime.timedelta(minutes=5))
+    young = ask(wave(), mode="reactive", awake=awake)["plan"]["pools"]["web"]
+    assert calm["release"]
+    assert young["release"] == []
+    assert any("woke lately" in reason for reason in young["reasons"])
+
+
 def test_a_surge_that_anomalies_told_of_is_covered(ask):
     values = wave()
     surge = {"pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high"}
