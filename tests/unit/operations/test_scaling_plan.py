@@ -36,11 +36,12 @@ def _ask(tmp_path):
     """Calls an operation with a history of one load."""
     spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
 
-    def run(values, operation=scaling_plan.scaling_plan, arguments=scaling_plan.SPEC, pool=POOL, **more):
+    def run(values, module=scaling_plan, pool=None, **more):
+        operation = getattr(module, module.__name__.rpartition(".")[2])
         with history.open(spec, read_only=False) as store:
             store.write(Series((SeriesKey("web", None, "requests"),), values[None, :], NOW, 300))
-        given = {"history": spec, "pools": {"web": pool}, "now": NOW.isoformat(), **more}
-        result = operation(checked(given, arguments, "test"), check_mode=False)
+        given = {"history": spec, "pools": {"web": pool or POOL}, "now": NOW.isoformat(), **more}
+        result = operation(checked(given, module.SPEC, "test"), check_mode=False)
         assert face.plain(json.loads(json.dumps(result))) == result
         return result
 
@@ -118,7 +119,7 @@ def test_what_is_wrong_is_named(ask, more, error):
 
 
 def replay(ask, values, **more):
-    return ask(values, backtest.backtest, backtest.SPEC, **more)
+    return ask(values, backtest, **more)
 
 
 def test_a_replay_tells_what_each_policy_would_have_cost(ask):
