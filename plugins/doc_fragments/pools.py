@@ -89,8 +89,8 @@ options:
         served, or with C(overload=time) of any overload; C(quantile), the level of demand to cover, instead of what costs
         say), C(limits) (C(min), C(max)), C(standby) (C(servers), C(cost_per_hour), C(idle_cost_per_hour), C(lead_time),
         C(min_awake) before one may sleep again, C(boot_failure), the chance that one does not boot, and what wakes them, as
-        in M(lowtide.fleet.standby), by C(provider), C(find), C(commands), C(wake_on_lan), C(kubernetes), C(idle_state), C(check), and
-        C(connection), the name of one of its O(lowtide.fleet.standby#module:connections)), C(rules) (thresholds of predicted
+        in M(lowtide.fleet.standby), by C(provider), C(find), C(commands), C(wake_on_lan), C(kubernetes), C(idle_state), C(check),
+        and C(connection), the name of one of its O(lowtide.fleet.standby#module:connections)), C(rules) (thresholds of predicted
         utilization instead of costs, a list of C(above) or C(below), C(for), C(add) or C(remove)), C(anomalies) (C(surge),
         V(add) or V(ignore); C(low), V(freeze) or V(ignore)), C(balancer) (C(provider), C(socket), C(backend)), C(calendar)
         (C(time_zone); C(holidays), a country like V(DE) or V(DE-BY), which needs the Python library holidays; C(events), a

@@ -36,7 +36,8 @@ options:
   awake_since:
     description:
       - When standbys woke, by name, ISO 8601, so that none is sent to sleep before its pool's C(standby.min_awake).
-      - One that is awake and absent here may be sent to sleep.
+      - For one that is absent here, what M(lowtide.fleet.standby) noted in O(state) or O(history) within the last day counts.
+        Where nothing was noted, it may be sent to sleep.
     type: dict
     default: {}
   owners:

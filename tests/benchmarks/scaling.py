@@ -36,7 +36,12 @@ BOOT = HOLD = 3
 TARGETS = (0.003, 0.01, 0.02)
 HEADROOMS = np.arange(0, 4, 0.02)
 ROOMS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)  # headrooms of the policies that it may fall back to
-RATIOS = np.array([1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130, 200, 300, 450, 700, 1000, 1600, 2500, 4000]) * 2.0
+RATIOS = (
+    np.array(
+        [1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130, 200, 300, 450, 700, 1000, 1600, 2500, 4000, 8000, 16000, 64000]
+    )
+    * 2.0
+)
 
 
 def column(path: pathlib.Path, name: str) -> np.ndarray:

@@ -232,12 +232,28 @@ def test_autoscale_only_says_until_it_may_act(fleet):
     again = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
     assert "web: nothing to wake and nothing to send to sleep" in again.stdout
 
+    # They woke moments ago, so they stay awake unless the pool says that they may sleep at once.
+    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
     idle = playbook(
         fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
-        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}),
+        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
     )  # fmt: skip
     assert idle.returncode == 0, idle.stdout
     assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
+def test_the_past_is_replayed_and_drawn(fleet, tmp_path):
+    kept, page = tmp_path / "backtest.json", tmp_path / "backtest.html"
+    wanted = {"lowtide_backtest_file": str(kept), "lowtide_backtest_report": str(page)}
+    done = playbook(fleet, ROOT / "playbooks" / "backtest.yml", **wanted)
+    assert done.returncode == 0, done.stdout
+    told = json.loads(kept.read_text(encoding="utf-8"))
+    assert set(told["pools"]) == {"web", "api"}
+    for pool in told["pools"].values():
+        figures = pool["policies"]
+        assert figures["oracle"]["server_hours"] <= figures["static_peak"]["server_hours"]
+        assert figures["oracle"]["overload_minutes"] <= figures["lowtide"]["overload_minutes"]
+    assert "what each policy would have spent" in page.read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -205,7 +205,9 @@ def _learn(
     weights, told, done = np.zeros((len(x), count)), start.copy(), begin // 2 if begin > step else 0
     fade = 0.5 ** (1 / MEMORY_DAYS)
     for low in range(begin, x.shape[1], step):
-        part = slice(done, max(done, low + 1 - lead))
+        part = slice(done, low + 1 - lead)
+        if part.stop <= part.start:
+            continue
         rows, wanted, weight = x[:, part], target[:, part], use[:, part].astype(float)
         if robust:
             error = np.abs(wanted - (rows @ weights[:, :, None])[..., 0])

@@ -37,6 +37,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     seen = outlook.outlook(params, scaling.demand_quantile)
     awake = spending.require_standbys(params["awake"], params)
     forecasts, reactive = near_term.refined(seen, hold, params["mode"])
+    woke = spending.woke_at(params, seen.pools, seen.now) if awake else {}
     plan = scaling.plan(
         seen.pools,
         forecasts,
@@ -44,7 +45,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         awake=awake,
         demand_now=seen.demand,
         hold_seconds=hold,
-        awake_since=_since(params["awake_since"], seen.pools),
+        awake_since={**woke, **_since(params["awake_since"], seen.pools)},
         owners=_owners(params["owners"], seen.pools),
         shares=_shares(params),
         anomalies=params["anomalies"],

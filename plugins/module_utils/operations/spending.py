@@ -111,6 +111,21 @@ def _events(
     return []
 
 
+def woke_at(params: t.Mapping[str, t.Any], pools: Pools, now: datetime.datetime) -> dict[str, datetime.datetime]:
+    """When standbys woke that were woken within the last day and not sent to sleep since, as far as that was noted."""
+    kept = params.get("state") or params.get("history") or {}
+    if kept.get("type") == "prometheus" or not (kept.get("path") or kept.get("url")):
+        return {}
+    woke: dict[str, datetime.datetime] = {}
+    for tenant in sorted({pool["tenant"] for pool in pools.values()}):
+        for event in _events(params, tenant, now - datetime.timedelta(days=1), now):
+            if event.woken:
+                woke[event.server] = event.at
+            else:
+                woke.pop(event.server, None)
+    return woke
+
+
 def _elsewhere(params: t.Mapping[str, t.Any], pools: Pools, awake: t.Collection[str]) -> dict[str, dict[str, float]]:
     """Standbys awake of pools that are not planned now, by tenant, with the price of an hour of each."""
     result: dict[str, dict[str, float]] = {}

@@ -16,7 +16,7 @@ import zoneinfo
 from .. import timing
 from ..errors import InvalidOption
 from ..libraries import jinja2
-from . import charts, drawing, traffic
+from . import charts, drawing, policies, traffic
 from .template import TEMPLATE
 
 Item = t.Dict[str, t.Any]
@@ -274,14 +274,28 @@ def _anomalies(contents: Contents) -> Item | None:
 
 
 def _backtest(contents: Contents) -> Item | None:
-    policies = (contents.backtest or {}).get("policies")
-    if not policies:
+    told = (contents.backtest or {}).get("policies")
+    if not told:
         return None
-    figures = list(dict.fromkeys(figure for scores in policies.values() for figure in scores))
-    rows = [[policy, *(_figure(scores.get(name), ".4g") for name in figures)] for policy, scores in policies.items()]
+    figures = list(dict.fromkeys(figure for scores in told.values() for figure in scores))
+    rows = [[policy, *(_figure(scores.get(name), ".4g") for name in figures)] for policy, scores in told.items()]
     head = ["policy", *(name.replace("_", " ") for name in figures)]
     table = {"head": head, "rows": rows, "numbers": range(1, len(head))}
-    return {"title": "Backtest", "words": contents.backtest.get("words") or [], "tables": [table]}
+    drawn = policies.by_pool(told)
+    pictures = [
+        {
+            "svg": policies.picture(pool, found, name=f"policies-{number}"),
+            "caption": "Nearer to the lower left is better.",
+        }
+        for number, (pool, found) in enumerate(list(drawn.items())[:MOST_POOLS])
+    ]
+    return {
+        "title": "Backtest",
+        "note": _left_out(len(drawn), "pools"),
+        "words": contents.backtest.get("words") or [],
+        "pictures": pictures,
+        "tables": [table],
+    }
 
 
 _SECTIONS = (_words, _traffic, _forecasts, _scaling, _update, _anomalies, _backtest)

@@ -36,11 +36,12 @@ def _ask(tmp_path):
     """Calls an operation with a history of one load."""
     spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
 
-    def run(values, operation=scaling_plan.scaling_plan, arguments=scaling_plan.SPEC, pool=POOL, **more):
+    def run(values, module=scaling_plan, pool=None, **more):
+        operation = getattr(module, module.__name__.rpartition(".")[2])
         with history.open(spec, read_only=False) as store:
             store.write(Series((SeriesKey("web", None, "requests"),), values[None, :], NOW, 300))
-        given = {"history": spec, "pools": {"web": pool}, "now": NOW.isoformat(), **more}
-        result = operation(checked(given, arguments, "test"), check_mode=False)
+        given = {"history": spec, "pools": {"web": pool or POOL}, "now": NOW.isoformat(), **more}
+        result = operation(checked(given, module.SPEC, "test"), check_mode=False)
         assert face.plain(json.loads(json.dumps(result))) == result
         return result
 
@@ -78,6 +79,21 @@ def test_reactive_releases_what_the_greatest_demand_of_the_hold_does_not_need(as
     assert len(plan["in_service"]) - len(plan["release"]) >= 3
 
 
+def test_a_standby_noted_as_woken_lately_stays_awake(ask, tmp_path):
+    awake = [f"s{number}" for number in range(6)]
+    calm = ask(wave(), mode="reactive", awake=awake)["plan"]["pools"]["web"]
+    with history.open_state(
+        {"history": {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}}, tenant="default"
+    ) as store:
+        for server in awake:
+            body = {"pool": "web", "woken": True, "price_per_hour": 1.0}
+            store.append("activation", server, body, now=NOW - datetime.timedelta(minutes=5))
+    young = ask(wave(), mode="reactive", awake=awake)["plan"]["pools"]["web"]
+    assert calm["release"]
+    assert young["release"] == []
+    assert any("woke lately" in reason for reason in young["reasons"])
+
+
 def test_a_surge_that_anomalies_told_of_is_covered(ask):
     values = wave()
     surge = {"pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high"}
@@ -103,7 +119,7 @@ def test_what_is_wrong_is_named(ask, more, error):
 
 
 def replay(ask, values, **more):
-    return ask(values, backtest.backtest, backtest.SPEC, **more)
+    return ask(values, backtest, **more)
 
 
 def test_a_replay_tells_what_each_policy_would_have_cost(ask):

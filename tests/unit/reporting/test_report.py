@@ -332,3 +332,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidOption, match="traffic: "):
         traffic.read([str(path)], "traffic")
+
+
+def test_a_backtest_is_a_picture_of_what_each_policy_spent_and_left(tmp_path):
+    figures = {"server_hours": 120.0, "overload_minutes": 35.0, "tau_u": 0.01}
+    rows = {"web: lowtide": figures, "web: oracle": {**figures, "overload_minutes": 0.0}}
+    _result, page = run(tmp_path, backtest={"policies": rows, "words": ["web: so"]}, now=timing.iso(NOW))
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == 1
+    assert "what each policy would have spent and left" in text
+    assert text.count("web: oracle") >= 1
