@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import controller
@@ -18,8 +19,8 @@ SLEEP = "import time; time.sleep(60)"
 
 @pytest.fixture
 def process():
-    """A process that can be asked about; ended at the end."""
-    with subprocess.Popen([sys.executable, "-c", SLEEP, "one"]) as running:
+    """A process that can be asked about, whose command no other has; ended at the end."""
+    with subprocess.Popen([sys.executable, "-c", SLEEP, uuid.uuid4().hex]) as running:
         yield running
         running.kill()
 
@@ -66,11 +67,14 @@ def test_another_container_is_another_host(process, monkeypatch):
 
 def test_what_a_killed_playbook_left_behind_is_found(process):
     """Processes of its command that started before the one that asks, and no others."""
-    digest = controller.command(process.pid)
+    while not (digest := controller.command(process.pid)):
+        pass  # It has not begun to run yet.
     time.sleep(0.1)  # Start times are told in hundredths of a second.
-    with subprocess.Popen([sys.executable, "-c", SLEEP, "two"]) as later:
+    with subprocess.Popen([sys.executable, "-c", SLEEP, uuid.uuid4().hex]) as later:
         assert controller.left_behind(digest, later.pid) == [process.pid]
-        assert controller.left_behind(controller.command(later.pid), later.pid) == []
+        while not (own := controller.command(later.pid)):
+            pass
+        assert controller.left_behind(own, later.pid) == []
         assert controller.left_behind(digest, process.pid) == []
         process.kill()
         process.wait()

@@ -165,8 +165,8 @@ def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, monkeypatch):
 def test_a_strange_pool_holds_the_gate_and_the_plan_only_when_asked(gate, ask, monkeypatch):
     monkeypatch.setattr(update_rules, "strange", lambda params, pools: {"web": "requests is unusually high"})
     with pytest.raises(update_gate.Stopped, match="web: requests is unusually high"):
-        gate(timeout="0s")
-    assert gate(timeout="0s", anomalies="ignore")["decision"] == "go"
+        gate(timeout="0s", batch=0)
+    assert gate(timeout="0s", batch=0, anomalies="ignore")["decision"] == "go"
     assert ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])["plan"]["pools"] == ["web"]
     with pytest.raises(update_plan.Anomalous, match="^anomalies: web: requests is unusually high"):
         ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="hold")
