@@ -124,6 +124,8 @@ def limited(
         purse.pay_for_others((elsewhere or {}).get(tenant, {}))
         for name in names:
             _cut(items[name], pools[name], purse)
+        for name in names:
+            _explain(items[name], purse)
         for name in names if purse.overdrawn else ():
             _let_go(items[name], pools[name], purse, demand_now.get(name))
         result["tenants"][tenant] = purse.account()
@@ -165,7 +167,7 @@ class _Purse:
     def refusal(self, cost: float) -> str | None:
         """Why one more standby that costs so much today is refused; none when it is granted, and then it is paid for."""
         if self.most is not None and self.awake >= self.most:
-            return f"tenant {self.tenant} has {self.awake} standbys awake or waking, and max_standbys is {self.most}"
+            return self.full()
         if self.budget is not None and self.spent + self.planned + cost > self.budget:
             return (
                 f"tenant {self.tenant} has spent {self.spent:.2f} today and {self.planned:.2f} is planned until "
@@ -174,6 +176,10 @@ class _Purse:
         self.awake += 1
         self.planned += cost
         return None
+
+    def full(self) -> str:
+        """Why no further standby may be awake."""
+        return f"tenant {self.tenant} has {self.awake} standbys awake or waking, and max_standbys is {self.most}"
 
     def account(self) -> dict[str, t.Any]:
         """What the plan says of the tenant."""
@@ -221,6 +227,21 @@ def _cut(item: dict[str, t.Any], pool: t.Mapping[str, t.Any], purse: _Purse) -> 
         f"{item['short']} more needed than may be awake: expect overload",
     ]
     item["reasons"] = said
+
+
+def _explain(item: dict[str, t.Any], purse: _Purse) -> None:
+    """Say which standbys the quota kept asleep that the plan itself did not give to the pool because of it."""
+    kept = item.get("candidates", [])[: max(0, item["short"] - len(item["refused"]))]
+    if not kept or purse.most is None or purse.awake < purse.most:
+        return
+    reason = purse.full()
+    purse.refused += len(kept)
+    item["refused"] = item["refused"] + [{"server": server, "reason": reason} for server in kept]
+    item["reasons"] = [
+        *(said for said in item["reasons"] if "needed than there are standbys" not in said),
+        f"{', '.join(kept)} {'stays' if len(kept) == 1 else 'stay'} asleep: {reason}",
+        f"{item['short']} more needed than may be awake: expect overload",
+    ]
 
 
 def _let_go(item: dict[str, t.Any], pool: t.Mapping[str, t.Any], purse: _Purse, demand: float | None) -> None:

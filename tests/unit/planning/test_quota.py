@@ -80,6 +80,23 @@ def test_no_more_standbys_than_the_quota_and_the_weightier_pool_first():
     assert not any("lab: wake" in words for words in plan["words"])
 
 
+def test_a_quota_that_the_plan_itself_kept_to_is_said_too():
+    """Shares of scarce standbys are given out within the quota already; the words must not call it a lack of standbys."""
+    pools = options.pools({"web": pool("w")})
+    item = {
+        "in_service": ["w0", "w1", "w-s0"], "awake": ["w-s0"], "activate": [], "release": [], "required_by_step": [],
+        "short": 2, "candidates": ["w-s1", "w-s2"], "reasons": ["2 more needed than there are standbys: expect overload"],
+    }  # fmt: skip
+    plan = quota.limited(
+        {"pools": {"web": item}}, pools, tenants.checked({"shop": {"max_standbys": 1}}),
+        now=NOON, spent_today={}, demand_now={},
+    )  # fmt: skip
+    web = plan["pools"]["web"]
+    sentence = "tenant shop has 1 standbys awake or waking, and max_standbys is 1"
+    assert web["refused"] == [{"server": name, "reason": sentence} for name in ("w-s1", "w-s2")]
+    assert web["reasons"] == [f"w-s1, w-s2 stay asleep: {sentence}", "2 more needed than may be awake: expect overload"]
+
+
 def test_what_is_spent_and_what_is_planned_stay_below_the_budget():
     # Until midnight one costs 24; 30 are spent, so that 80 leave room for two.
     plan = limited({"web": pool("w")}, [500] * 24, {"budget_per_day": 80}, spent=30)
