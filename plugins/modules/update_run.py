@@ -92,7 +92,7 @@ options:
     type: bool
     default: false
   wait_for_killed:
-    description: How long to wait for tasks of a killed run that still work on this host.
+    description: How long to wait for tasks of a killed run that still work on this host, and for a pass of autoscale that holds the pools.
     type: str
     default: 10m
 extends_documentation_fragment:

@@ -16,9 +16,13 @@ from ..errors import InvalidOption, Locked, LowtideError, NotFound
 from ..planning import journal
 from ..planning.journal import Run
 from . import controller, tenants, update_plan
+from .lease import NAME
 
 # Kinds of record in the ledger.
 RUN, DURATION = "update-run", "update-duration"
+
+# What a lease is for, in words.
+_WHY = "update "
 
 # Notes that bring servers to the step of their name.
 _STEPS = (*journal.STEPS, "failed", "rolled_back")
@@ -81,7 +85,7 @@ class Book:
         self.params, self.check_mode, self.process = params, check_mode, process
         self.pools = tenants.chosen(params)
         self.holder = controller.holder(process)
-        self.now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
+        self.now = self.moment()
         self.seconds = timing.duration(params["lease"], "lease") + timing.duration(params["expect"], "expect")
         # A run is written down once, with the first tenant; leases lie with each pool's own.
         self.tenants = sorted({pool["tenant"] for pool in self.pools.values()})
@@ -132,47 +136,62 @@ class Book:
                 store.append(RUN, run.name, note, now=self.now)
         journal.forward(run, self.now, note)
 
-    def lease(self, renew: bool) -> None:
-        """Take or renew the leases of the pools.
+    def renew(self) -> None:
+        """Hold the pools for longer.
 
         :raises Locked: when another run has one.
         """
         for tenant, names in self._by_tenant().items() if not self.check_mode else ():
             with self.ledger(tenant) as store:
                 for name in names:
-                    if renew:
-                        store.renew(_lease(name), holder=self.holder, seconds=self.seconds, now=self.now)
-                    else:
-                        self._take(store, name)
+                    store.renew(NAME.format(name), holder=self.holder, seconds=self.seconds, now=self.now)
 
-    def _take(self, store: t.Any, pool: str) -> None:
+    def take(self, update: str, *, patient: bool) -> None:
+        """Take the pools. What is no update is short, such as a pass of autoscale, and is waited for.
+
+        :param patient: Whether another update is waited for too.
+        :raises Locked: when another run has one, for longer than O(wait_for_killed).
+        """
+        end = time.monotonic() + timing.duration(self.params["wait_for_killed"], "wait_for_killed")
+        while True:
+            try:
+                for tenant, names in self._by_tenant().items() if not self.check_mode else ():
+                    with self.ledger(tenant) as store:
+                        for name in names:
+                            self._take(store, name, f"{_WHY}{update}")
+                return
+            except history.LeaseHeld as exc:
+                held = exc.lease
+                if time.monotonic() > end or not (patient or not held.why.startswith(_WHY)):
+                    raise Locked(
+                        f"{held.name} is held by {held.holder} to {held.why} since {timing.iso(held.since)}",
+                        option="pool",
+                        remedy=f"Wait for it. If it was killed, its hold ends at {timing.iso(held.until)}; when you are sure, "
+                        "take_over=true (lowtide_update_take_over) ends it now",
+                    ) from exc
+            time.sleep(1.0)
+            self.now = self.moment()
+
+    def _take(self, store: t.Any, pool: str, why: str) -> None:
         """Take one lease: also from a run of this user's and host's that was killed, or from any if told to."""
-        terms = {
-            "holder": self.holder,
-            "seconds": self.seconds,
-            "now": self.now,
-            "why": f"update {self.params['update']}",
-        }
+        terms = {"holder": self.holder, "seconds": self.seconds, "now": self.now, "why": why}
         try:
-            store.acquire(_lease(pool), **terms)
+            store.acquire(NAME.format(pool), **terms)
         except history.LeaseHeld as exc:
-            held = exc.lease
-            if not (self.params["take_over"] or controller.gone(held.holder, held.since)):
-                raise Locked(
-                    f"{held.holder} is on the {held.why} of pool {pool!r} since {timing.iso(held.since)}",
-                    option="pool",
-                    remedy=f"Wait for it. If it was killed, its hold ends at {timing.iso(held.until)}; when you are sure, "
-                    "take_over=true (lowtide_update_take_over) ends it now",
-                ) from exc
-            store.release(_lease(pool), holder=held.holder)
-            store.acquire(_lease(pool), **terms)
+            if not (self.params["take_over"] or controller.gone(exc.lease.holder, exc.lease.since)):
+                raise
+            store.release(NAME.format(pool), holder=exc.lease.holder)
+            store.acquire(NAME.format(pool), **terms)
+
+    def moment(self) -> datetime.datetime:
+        return timing.moment(self.params["now"] or datetime.datetime.now(datetime.UTC), "now")
 
     def release(self) -> None:
         """Let the pools go."""
         for tenant, names in self._by_tenant().items() if not self.check_mode else ():
             with self.ledger(tenant) as store:
                 for name in names:
-                    store.release(_lease(name), holder=self.holder)
+                    store.release(NAME.format(name), holder=self.holder)
 
     def _by_tenant(self) -> dict[str, list[str]]:
         result: dict[str, list[str]] = {}
@@ -192,10 +211,6 @@ class Book:
                         store.append(DURATION, name, body, now=self.now)
 
 
-def _lease(pool: str) -> str:
-    return f"update/{pool}"
-
-
 def _begin(book: Book, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Take the pools, and find the run to take up or begin one."""
     params = book.params
@@ -204,7 +219,7 @@ def _begin(book: Book, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     if not params["state"]:
         # A journal beside the series is not where a path is mistyped: there would be no series.
         history.open_state(params, tenant=book.tenants[0], read_only=True).close()
-    book.lease(renew=False)
+    book.take(params["update"], patient=False)
     within = timing.duration(params["resume_within"], "resume_within")
     try:
         # A run of some weeks ago still has what it took out.
@@ -241,9 +256,9 @@ def _await_killed(runs: list[Run], book: Book, say: t.Callable[[str], None]) -> 
                     f"waiting for tasks of the run that was killed, which still work: process {', '.join(map(str, left))}"
                 )
                 told = True
-            book.lease(renew=True)
+            book.renew()
             time.sleep(0.5)
-    book.now = timing.moment(book.params["now"] or datetime.datetime.now(datetime.UTC), "now")
+    book.now = book.moment()
 
 
 def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
@@ -321,7 +336,10 @@ def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
     note, hosts = params["note"], params["hosts"]
     if note == run.phase == "stopped":
         return []  # Its pools are let go already.
-    book.lease(renew=True)
+    if run.phase == "planned":
+        book.take(run.update, patient=True)
+    else:
+        book.renew()
     if note in ("updated", "healthy", "in"):
         _note_lost(book, run, hosts)
     if note in _STEPS:
@@ -341,6 +359,8 @@ def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
     elif note == "stopped":
         body["why"] = params["why"] or ""
     book.write(run, body)
+    if note == "planned" and timing.duration(params["expect"], "expect") > 0:
+        book.release()  # Until the low tide comes, others may scale the pools.
     return _progress(run, book.now) if note == "batch" else []
 
 

@@ -86,7 +86,7 @@ def test_a_run_from_beginning_to_end(call):
     begun = call("begin", update="2.4")
     assert (begun["resumed"], begun["left"], begun["half"]) == (False, ["w1", "w2", "w3"], [])
     run = begun["run"]
-    assert leases(call) == {"update/web": controller.holder(os.getpid())}
+    assert leases(call) == {"pool:web": controller.holder(os.getpid())}
     call("planned", run=run, plan=PLAN)
     told = call("batch", run=run, hosts=["w1", "w2"], minute=1)["words"]
     assert told == [
@@ -119,7 +119,7 @@ def test_killed_in_a_batch_it_is_taken_up(call, ended, upto):
     assert again["half"] == half
     assert again["returning"] == (half if upto in ("updated", "healthy") else [])
     assert again["done"] == (["w1", "w2"] if upto == "in" else [])
-    assert leases(call) == {"update/web": controller.holder(os.getpid())}
+    assert leases(call) == {"pool:web": controller.holder(os.getpid())}
     left = call("look", run=run)
     assert left["plan"]["hosts"] == [host for host in PLAN["hosts"] if host in left["left"]]
     assert call("look", run=run, minute=21)["plan"] is None
@@ -133,6 +133,27 @@ def test_killed_before_the_balancer_let_go_a_server_is_as_good_as_untouched(call
     assert (again["half"], again["left"]) == ([], ["w1", "w2", "w3"])
 
 
+def test_a_pass_of_autoscale_is_waited_for(call, monkeypatch):
+    spec = options.checked(call.state, options.STATE["state"]["options"], "state")
+    with history.open_state({"state": spec}) as store:
+        store.acquire("pool:web", holder="ann@elsewhere, run 7", seconds=900, now=NOW, why="scale")
+
+    def scaled(seconds):
+        with history.open_state({"state": spec}) as store:
+            store.release("pool:web", holder="ann@elsewhere, run 7")
+
+    monkeypatch.setattr(update_run.time, "sleep", scaled)
+    assert call("begin", update="2.4")["left"] == ["w1", "w2", "w3"]
+
+
+def test_while_it_waits_for_the_low_tide_others_may_scale(call):
+    run = call("begin", update="2.4")["run"]
+    call("planned", run=run, plan=PLAN, expect="30m")
+    assert leases(call) == {}
+    call("batch", run=run, hosts=["w1"], minute=1)
+    assert leases(call) == {"pool:web": controller.holder(os.getpid())}
+
+
 @pytest.fixture
 def other():
     """Another process that lives."""
@@ -143,7 +164,7 @@ def other():
 
 def test_a_second_run_at_the_same_time_is_told_who_has_the_pools(call, other):
     call("begin", update="2.4", process=other.pid, now=None)
-    held = rf"^pool: .*, process {other.pid}.* is on the update 2\.4 of pool 'web' since 20.*Z\. Wait for it"
+    held = rf"^pool: pool:web is held by .*, process {other.pid}.* to update 2\.4 since 20.*Z\. Wait for it"
     with pytest.raises(Locked, match=held):
         call("begin", update="2.4", now=None)
 
@@ -154,7 +175,7 @@ def test_a_run_can_be_pushed_aside(call, monkeypatch):
         run = call("begin", update="2.4")["run"]
     assert call("begin", update="2.4", take_over=True)["resumed"]
     monkeypatch.setattr(controller, "holder", lambda process: "ann@elsewhere, process 7")
-    with pytest.raises(Locked, match=f"update/web is held by .*process {os.getpid()}"):
+    with pytest.raises(Locked, match=f"pool:web is held by .*process {os.getpid()}"):
         call("batch", run=run, hosts=["w1"])
 
 
