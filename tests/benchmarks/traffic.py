@@ -6,7 +6,8 @@
 
 C(rolling): every server of a pool of eight is taken out, restarted and brought back under 500 requests/s, retries off, long
 requests among them; then the control, a kill without drain. C(shift): versions that answer 2 % errors or 3 times as slowly,
-and healthy ones. C(session): 20 changes and the figures of 100 servers in one call, beside community.general.haproxy, which is looked for at ANSIBLE_COLLECTIONS_PATH too.
+and healthy ones. C(session): 20 changes and the figures of 100 servers in one call, beside community.general.haproxy, which
+is looked for at ANSIBLE_COLLECTIONS_PATH too.
 C(--provider nginx) has keep-alive of clients off; C(nginx-keepalive) measures what a reload loses with it on.
 """
 

@@ -28,9 +28,9 @@ PLAN = {
 }
 
 
-def run(*notes, name="r", begun=BEGUN, every=60):
+def run(*notes, name="r", begun=None, every=60):
     """The run of some notes, a minute apart."""
-    told = [begun, *notes]
+    told = [begun or BEGUN, *notes]
     return journal.read(
         name, [(NOW + datetime.timedelta(seconds=every * place), note) for place, note in enumerate(told)]
     )
