@@ -27,7 +27,9 @@ options:
         choices: [duckdb, postgresql, prometheus]
         default: duckdb
       path:
-        description: The DuckDB file. Needed with O(history.type=duckdb).
+        description:
+          - The DuckDB file. Needed with O(history.type=duckdb).
+          - With O(history.type=prometheus), where to keep what the server can't, that is maintenance marks, leases and records.
         type: path
       retention:
         description: How long samples are kept. At least 30 days, which forecasts learn from.

@@ -270,6 +270,15 @@ def test_prometheus_reads_by_the_same_contract(tmp_path):
             assert [(item.samples, item.missing, item.gaps) for item in items] == [(285, 3, 1), (288, 0, 0)]
             assert kept.newest(metric="requests", pools=POOLS) == dict.fromkeys(found.keys, END)
             assert kept.marks(["web"]) == []
+        beside = {**spec, "path": str(tmp_path / "beside.duckdb")}
+        step = datetime.timedelta(seconds=STEP)
+        assert not np.isnan(read(beside, "default", leave_out_marked=True).values[1]).any()
+        with history.open_beside(beside) as kept:
+            kept.mark([Mark("web", ("web1",), END - 3 * step, END - step, "update")])
+        with history.open(beside) as kept:
+            assert [mark.why for mark in kept.marks(["web"])] == ["update"]
+        assert np.flatnonzero(np.isnan(read(beside, "default", leave_out_marked=True).values[1])).tolist() == [285, 286]
+        assert not np.isnan(read(beside, "default").values[1]).any()
         with pytest.raises(NotEnoughHistory, match=r"history.queries.requests: .*pool 'api'"):
             read(spec, "default", pools={"api": ["api0"]})
         with pytest.raises(InvalidOption, match=r"history.type: .*only read from"):

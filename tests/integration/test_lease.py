@@ -96,7 +96,9 @@ def test_check_mode_tells_and_holds_nothing(state, pools):
 def test_what_is_missing_is_named(state, pools):
     with pytest.raises(InvalidOption, match="^holder: it is not given"):
         call(state, pools, action="renew")
-    with pytest.raises(InvalidOption, match="^state: a history of type prometheus keeps no leases.*lowtide_state"):
+    with pytest.raises(
+        InvalidOption, match=r"^history\.path: a history of type prometheus keeps no .*leases.*lowtide_state"
+    ):
         call({"type": "prometheus", "url": "http://127.0.0.1:1"}, pools)
     with pytest.raises(InvalidOption, match="^lifetime: "):
         call(state, pools, lifetime="8d")

@@ -139,7 +139,9 @@ def test_a_store_of_the_first_format_is_made_new(spec, tenant):
 def test_a_history_that_is_only_read_from_needs_a_state(tmp_path):
     given = {"type": "prometheus", "url": "http://127.0.0.1:9", "queries": {"requests": "requests"}}
     params = {"history": options.checked(given, options.HISTORY, "history"), "state": None}
-    with pytest.raises(InvalidOption, match=r"state: a history of type prometheus keeps no leases .* lowtide_state"):
+    with pytest.raises(
+        InvalidOption, match=r"history.path: a history of type prometheus keeps no .*leases .* lowtide_state"
+    ):
         history.open_state(params)
     params["history"] = options.checked({"path": str(tmp_path / "h.duckdb")}, options.HISTORY, "history")
     with history.open_state(params) as store:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ..errors import InvalidOption
@@ -21,7 +22,7 @@ from .prometheus import PrometheusHistory
 if t.TYPE_CHECKING:
     Spec = t.Mapping[str, t.Any]
 
-__all__ = ["History", "Lease", "LeaseHeld", "Record", "Store", "open", "open_state", "require_writable"]
+__all__ = ["History", "Lease", "LeaseHeld", "Record", "Store", "open", "open_beside", "open_state", "require_writable"]
 
 
 def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option: str = "history") -> History:
@@ -40,7 +41,25 @@ def open(spec: Spec, *, tenant: str = "default", read_only: bool = True, option:
         return PostgreSQLHistory(spec, tenant=tenant, read_only=read_only, option=option)
     if not read_only:
         require_writable(spec, option)
-    return PrometheusHistory(spec, option=option)
+    beside = functools.partial(DuckDBHistory, spec, tenant=tenant, read_only=True, option=option)
+    return PrometheusHistory(spec, option, beside if spec.get("path") else None)
+
+
+def open_beside(spec: Spec, *, tenant: str = "default", read_only: bool = False, option: str = "history") -> Store:
+    """The store for what is kept beside samples: marks, leases and records. It is the history, if that can be written to.
+
+    :raises InvalidOption: when it can't, and names no file for it.
+    :raises NotFound: when it is only read from and is not there.
+    """
+    if spec["type"] != "prometheus":
+        return t.cast(Store, open(spec, tenant=tenant, read_only=read_only, option=option))
+    if not spec.get("path"):
+        raise InvalidOption(
+            "a history of type prometheus keeps no marks, leases and records",
+            option=f"{option}.path",
+            remedy="Name a DuckDB file for them; leases and records may be in another store, the variable lowtide_state",
+        )
+    return DuckDBHistory(spec, tenant=tenant, read_only=read_only, option=option)
 
 
 def open_state(params: Spec, *, tenant: str = "default", read_only: bool = False) -> Store:
@@ -53,13 +72,7 @@ def open_state(params: Spec, *, tenant: str = "default", read_only: bool = False
     """
     if params.get("state"):
         return t.cast(Store, open(params["state"], tenant=tenant, read_only=read_only, option="state"))
-    if params["history"]["type"] == "prometheus":
-        raise InvalidOption(
-            "a history of type prometheus keeps no leases and no records",
-            option="state",
-            remedy="Give a store of type duckdb or postgresql, as the variable lowtide_state",
-        )
-    return t.cast(Store, open(params["history"], tenant=tenant, read_only=read_only))
+    return open_beside(params["history"], tenant=tenant, read_only=read_only)
 
 
 def require_writable(spec: Spec, option: str = "history") -> None:

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import datetime
 import json
 import re
 import threading
 import typing as t
 
-from ..errors import InvalidOption, NotEnoughHistory
+from ..errors import InvalidOption, NotEnoughHistory, NotFound
 from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from .base import (
@@ -31,9 +32,12 @@ from .base import (
 )
 from .grid import to_grid
 from .http import Client
+from .marks import without
 
 if t.TYPE_CHECKING:
     import numpy
+
+    from .duckdb_store import DuckDBHistory
 
 _MOST_POINTS = 11_000
 _RAW_SECONDS = 10 * 86400
@@ -193,7 +197,16 @@ class Prometheus(Closing):
 
 
 class PrometheusHistory(Prometheus):
-    """A Prometheus server itself as the history; see :class:`~.base.History`. It holds no marks."""
+    """A Prometheus server itself as the history; see :class:`~.base.History`. Marks lie in a file beside it, if there is one.
+
+    :param beside: Opens the store of what the server can't keep, to be read from; None where there is none.
+    """
+
+    def __init__(
+        self, spec: t.Mapping[str, t.Any], option: str, beside: t.Callable[[], DuckDBHistory] | None = None
+    ) -> None:
+        super().__init__(spec, option)
+        self._beside = beside
 
     def read(
         self,
@@ -207,7 +220,7 @@ class PrometheusHistory(Prometheus):
     ) -> Series:
         """See :meth:`~.base.History.read`."""
         series = self.fetch(self._metric(metric), pools, *aligned(start, end, step_seconds), step_seconds)
-        return require_all(
+        require_all(
             series,
             metric,
             wanted(pools),
@@ -215,6 +228,7 @@ class PrometheusHistory(Prometheus):
             f"Check the query, and that the label {self.server_label!r} holds the names of the servers",
             f"{self.option}.queries.{metric}",
         )
+        return without(series, self.marks(list(wanted(pools)), start, end)) if leave_out_marked else series
 
     def _metric(self, name: str) -> Metric:
         """The metric of a name."""
@@ -247,7 +261,11 @@ class PrometheusHistory(Prometheus):
     def marks(
         self, pools: t.Sequence[str], start: datetime.datetime | None = None, end: datetime.datetime | None = None
     ) -> list[Mark]:
-        """None."""
+        """See :meth:`~.base.History.marks`."""
+        with contextlib.suppress(NotFound):
+            if self._beside is not None:
+                with self._beside() as kept:
+                    return kept.marks(pools, start, end)
         return []
 
 

@@ -33,7 +33,7 @@ def collect(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
         pool and metric, and C(words).
     """
     spec = options.checked(params["history"], options.HISTORY, "history")
-    if params["sources"] or params["marks"]:
+    if params["sources"]:
         history.require_writable(spec)
     pools = tenants.chosen(params)
     now = moment(params["now"], "now") if params["now"] else datetime.datetime.now(datetime.UTC)
@@ -234,11 +234,11 @@ class _Run:
         for tenant, own in marks.items():
             if self.check_mode:
                 try:
-                    history.open(self.spec, tenant=tenant).close()
+                    history.open_beside(self.spec, tenant=tenant, read_only=True).close()
                 except NotFound:
                     count += len(own)
                     continue
-            with history.open(self.spec, tenant=tenant, read_only=False) as kept:
+            with history.open_beside(self.spec, tenant=tenant) as kept:
                 count += kept.mark(own, pretend=self.check_mode)
         return count
 

@@ -114,7 +114,7 @@ def _events(
 def woke_at(params: t.Mapping[str, t.Any], pools: Pools, now: datetime.datetime) -> dict[str, datetime.datetime]:
     """When standbys woke that were woken within the last day and not sent to sleep since, as far as that was noted."""
     kept = params.get("state") or params.get("history") or {}
-    if kept.get("type") == "prometheus" or not (kept.get("path") or kept.get("url")):
+    if not kept.get("path") and (kept.get("type") == "prometheus" or not kept.get("url")):
         return {}
     woke: dict[str, datetime.datetime] = {}
     for tenant in sorted({pool["tenant"] for pool in pools.values()}):

@@ -83,7 +83,7 @@ def recorded(params: dict[str, t.Any], pools: Pools, now: datetime.datetime) -> 
 
     :param params: Checked values of ``options.COMMON`` and ``options.STATE``. A history that keeps no records tells nothing.
     """
-    if not params["state"] and params["history"]["type"] == "prometheus":
+    if not params["state"] and params["history"]["type"] == "prometheus" and not params["history"]["path"]:
         return {}
     result: dict[str, list[float]] = {}
     for name, pool in pools.items():

@@ -216,7 +216,7 @@ def _begin(book: Book, say: t.Callable[[str], None]) -> dict[str, t.Any]:
     params = book.params
     if not params["update"]:
         raise InvalidOption("it is not given", option="update", remedy="Name the update, by its version for example")
-    if not params["state"]:
+    if not params["state"] and params["history"]["type"] != "prometheus":
         # A journal beside the series is not where a path is mistyped: there would be no series.
         history.open_state(params, tenant=book.tenants[0], read_only=True).close()
     book.take(params["update"], patient=False)
