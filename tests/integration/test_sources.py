@@ -17,9 +17,11 @@ import duckdb
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
+from ansible_collections.lowtide.fleet.plugins.module_utils.actuators import vcenter as vcenter_module
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
     AuthenticationFailed,
     CertificateRejected,
+    ConnectionFailed,
     InvalidOption,
     NotFound,
 )
@@ -109,6 +111,42 @@ def test_vsphere_errors(vcenter, changes, error):
     source = {"type": "vsphere", "connection": vcenter.connection | changes}
     with pytest.raises(error, match="connection"):
         fetch(source, "cpu", {"web": ["web0"]}, NOW - 3600, NOW)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("hang", "did not answer|timed out"),
+        ("unavailable", "503"),
+        ("lose_reply", "closed|ended|lost"),
+        ("drop_connection", "closed|ended|lost"),
+    ],
+)
+def test_a_vcenter_that_fails_is_told_after_a_while(vcenter, monkeypatch, kind, words):
+    monkeypatch.setattr(vcenter_module, "PATIENCE", 1.0)
+    monkeypatch.setattr(vcenter_module, "HTTP_SECONDS", 1.0)
+    source = {"type": "vsphere", "connection": vcenter.connection}
+    vcenter.fault(kind, method="QueryPerf", seconds=20.0)
+    try:
+        with pytest.raises(ConnectionFailed, match=words) as caught:
+            fetch(source, "cpu", {"web": ["web0"]}, NOW - 3600, NOW)
+    finally:
+        vcenter.clear_faults()
+    assert "\n" not in str(caught.value)
+    assert fetch(source, "cpu", {"web": ["web0"]}, NOW - 3600, NOW).values.shape == (1, 12)
+
+
+def test_a_vcenter_away_for_a_moment_is_asked_again(vcenter):
+    vcenter.fault("drop_connection", method="QueryPerf", times=1)
+    found = fetch({"type": "vsphere", "connection": vcenter.connection}, "cpu", {"web": ["web0"]}, NOW - 3600, NOW)
+    assert found.values.shape == (1, 12)
+
+
+def test_an_expired_certificate_of_vcenter(tmp_path):
+    with VsphereSimulator(tmp_path, vms=[{"name": "web0", "power": "on"}], expired=True) as simulator:
+        source = {"type": "vsphere", "connection": simulator.connection}
+        with pytest.raises(CertificateRejected, match="expired"):
+            fetch(source, "cpu", {"web": ["web0"]}, NOW - 3600, NOW)
 
 
 def test_vsphere_unknown_counter(vcenter):

@@ -65,6 +65,7 @@ class VsphereSimulator:
 
     :param directory: Where its certificates, configuration and logs go; made if it is not there.
     :param vms: The virtual machines, as the Go program's configuration has them.
+    :param expired: Whether its certificate has expired.
     :param config: Further keys of that configuration, such as ``defaults`` or ``listen``.
     """
 
@@ -72,8 +73,11 @@ class VsphereSimulator:
         self,
         directory: str | os.PathLike[str],
         vms: t.Sequence[dict[str, t.Any]] = (),
+        *,
+        expired: bool = False,
         **config: t.Any,
     ) -> None:
+        self.expired = expired
         self.directory = pathlib.Path(directory)
         self.ca_path = self.directory / "authority.pem"
         self.config = {"user": "lowtide@vsphere.local", "password": "a secret & <more>", "vms": list(vms), **config}
@@ -206,7 +210,7 @@ class VsphereSimulator:
         """A new authority, and a certificate that it signed for this machine's loopback."""
         authority = Authority(self.directory)
         self.ca_path = authority.path
-        certificate, key = authority.sign("server")
+        certificate, key = authority.sign("server", expired=self.expired)
         return {"certificate": certificate, "key": key}
 
     def _first_line(self, timeout: float) -> str:

@@ -20,6 +20,9 @@ from ..libraries import pyvmomi
 
 # How long one HTTP request may take. Waiting calls ask vCenter to answer well before.
 HTTP_SECONDS = 20.0
+
+# How long calls that change nothing are repeated while vCenter is away.
+PATIENCE = 60.0
 # Idle connections older than this are not used again: vCenter may have closed them.
 _IDLE_SECONDS = 15
 _REMEDY = "Check the address and port, and that vCenter answers there"
@@ -96,9 +99,9 @@ class Session:
         with self.translated():
             return function()
 
-    def read(self, function: t.Callable[[], Result], patience: float = 60.0) -> Result:
+    def read(self, function: t.Callable[[], Result], patience: float | None = None) -> Result:
         """A call that changes nothing, repeated while vCenter is away, for as long as patience (seconds) lasts."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (PATIENCE if patience is None else patience)
         pause = 0.25
         while True:
             generation = self.generation
