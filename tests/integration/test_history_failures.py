@@ -16,6 +16,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,21 +69,6 @@ def same(found, expected):
     assert sorted(found.keys) == sorted(expected.keys)
     order = [found.keys.index(key) for key in expected.keys]
     np.testing.assert_array_equal(found.values[order], expected.values)
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    with tempfile.TemporaryDirectory(prefix="lowtide-", dir="/var/tmp") as directory:
-        pathlib.Path(directory).chmod(0o755)
-        authority = Authority(f"{directory}/ca")
-        with PostgreSQL(f"{directory}/postgresql", certificate=authority.sign("postgresql")) as server:
-            yield {
-                "type": "postgresql",
-                "url": server.url,
-                "username": server.user,
-                "password": server.password,
-                "ca_path": str(authority.path),
-            }
 
 
 @pytest.fixture(params=["duckdb", "postgresql"])
@@ -262,6 +248,29 @@ def test_postgresql_errors(postgresql, changes, error, words):
     with pytest.raises(error, match=words) as caught:
         history.open(checked({key: value for key, value in (postgresql | changes).items() if value is not None}))
     assert "\n" not in str(caught.value)
+
+
+def test_a_postgresql_that_never_answers_is_told(postgresql):
+    with socket.create_server(("localhost", 0)) as silent:
+        url = f"postgresql://localhost:{silent.getsockname()[1]}/postgres"
+        with pytest.raises(ConnectionFailed, match=r"history.url: .*can't be reached.*time.*out") as caught:
+            history.open(checked(postgresql | {"url": url, "timeout": "2s"}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_postgresql_that_ends_the_session_in_mid_write_loses_nothing(postgresql):
+    spec = checked(postgresql)
+    with history.open(spec, read_only=False) as kept:
+        kept._rows("TRUNCATE samples, series, coverage, marks")
+        kept.write(series(3, 288))
+    ended = pytest.raises(ConnectionFailed, match="ended the session")
+    with history.open(spec, read_only=False) as kept, ended, kept._transaction():
+        kept._merge(np.zeros(1, np.int64), np.array([int(END.timestamp())]), np.array([-1.0]))
+        ((own,),) = kept._rows("SELECT pg_backend_pid()")
+        with history.open(spec) as other:
+            other._rows("SELECT pg_terminate_backend(?)", [own])
+        kept._rows("SELECT 1")
+    same(read(spec, 288), series(3, 288))
 
 
 def test_postgresql_with_an_expired_certificate():
