@@ -264,7 +264,7 @@ def test_a_postgresql_that_ends_the_session_in_mid_write_loses_nothing(postgresq
         kept._rows("TRUNCATE samples, series, coverage, marks")
         kept.write(series(3, 288))
     ended = pytest.raises(ConnectionFailed, match="ended the session")
-    with history.open(spec, read_only=False) as kept, ended, kept._transaction():
+    with ended, history.open(spec, read_only=False) as kept, kept._transaction():
         kept._merge(np.zeros(1, np.int64), np.array([int(END.timestamp())]), np.array([-1.0]))
         ((own,),) = kept._rows("SELECT pg_backend_pid()")
         with history.open(spec) as other:
