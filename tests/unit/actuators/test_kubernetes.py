@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
@@ -13,6 +16,8 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
     NotFound,
 )
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import standby
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from simulators.kubernetes_api import KubernetesApi
 
 
