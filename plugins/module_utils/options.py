@@ -21,15 +21,11 @@ from .planning.rules import thresholds
 
 ArgumentSpec = t.Dict[str, t.Dict[str, t.Any]]
 
-# How to reach a server that speaks the Prometheus API, and what to ask it.
-_PROMETHEUS: ArgumentSpec = dict(
+# How to reach a server, and who asks.
+_SERVER: ArgumentSpec = dict(
     url=dict(type="str"),
-    queries=dict(type="dict"),
-    server_label=dict(type="str", default="instance"),
-    pool_label=dict(type="str", default="pool"),
     username=dict(type="str"),
     password=dict(type="str", no_log=True),
-    token=dict(type="str", no_log=True),
     validate_certs=dict(type="bool", default=True),
     ca_path=dict(type="path"),
     client_cert=dict(type="path"),
@@ -37,31 +33,31 @@ _PROMETHEUS: ArgumentSpec = dict(
     timeout=dict(type="str", default="30s"),
 )
 
-# Where series are kept and read from.
-HISTORY: ArgumentSpec = dict(
-    type=dict(type="str", choices=["duckdb", "postgresql", "prometheus"], default="duckdb"),
+# How to reach a server that speaks the Prometheus API, and what to ask it.
+_PROMETHEUS: ArgumentSpec = dict(
+    **_SERVER,
+    queries=dict(type="dict"),
+    server_label=dict(type="str", default="instance"),
+    pool_label=dict(type="str", default="pool"),
+    token=dict(type="str", no_log=True),
+)
+
+# Where a store keeps what it is given, and for how long.
+_STORE: ArgumentSpec = dict(
     path=dict(type="path"),
     retention=dict(type="str", default="90d"),
-    **_PROMETHEUS,
+)
+
+# Where series are kept and read from.
+HISTORY: ArgumentSpec = dict(
+    type=dict(type="str", choices=["duckdb", "postgresql", "prometheus"], default="duckdb"), **_STORE, **_PROMETHEUS
 )
 
 # Where runs keep their leases and records, when it is not the history.
 STATE: ArgumentSpec = dict(
     state=dict(
         type="dict",
-        options=dict(
-            type=dict(type="str", choices=["duckdb", "postgresql"], default="duckdb"),
-            path=dict(type="path"),
-            retention=dict(type="str", default="90d"),
-            url=dict(type="str"),
-            username=dict(type="str"),
-            password=dict(type="str", no_log=True),
-            validate_certs=dict(type="bool", default=True),
-            ca_path=dict(type="path"),
-            client_cert=dict(type="path"),
-            client_key=dict(type="path", no_log=False),
-            timeout=dict(type="str", default="30s"),
-        ),
+        options=dict(type=dict(type="str", choices=["duckdb", "postgresql"], default="duckdb"), **_STORE, **_SERVER),
     ),
 )
 

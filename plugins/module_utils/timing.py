@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Durations and moments, as users write them and as the code counts them."""
+"""Durations, moments and time zones, as users write them and as the code counts them."""
 
 from __future__ import annotations
 
 import datetime
 import math
 import re
+import zoneinfo
 
 from .errors import InvalidOption
 
@@ -53,6 +54,21 @@ def moment(value: str | datetime.datetime, option: str | None = None) -> datetim
     if time.tzinfo is None:
         time = time.replace(tzinfo=datetime.UTC)
     return time.astimezone(datetime.UTC)
+
+
+def zone(name: str, option: str | None = None) -> zoneinfo.ZoneInfo:
+    """The time zone of an IANA name.
+
+    :raises InvalidOption: when there is none.
+    """
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise InvalidOption(
+            f"there is no time zone {name!r}",
+            option=option,
+            remedy="Write it as Europe/Berlin or UTC, or install tzdata where the system knows none",
+        ) from exc
 
 
 def iso(time: datetime.datetime | float) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -28,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tests" / "simulators"))
 
 from conftest import link_collection  # noqa: E402
 from fleet import Fleet, real_demand  # noqa: E402
+from processes import ansible_playbook  # noqa: E402
 
 LOAD_SECONDS = 900
 EXPECTED = "about two minutes"
@@ -49,23 +49,13 @@ def run_playbook(fleet: Fleet, inventory: pathlib.Path, name: str, *arguments: s
     """
     marks: list[dict[str, str]] = []
     log = fleet.directory / f"{pathlib.Path(name).stem}.log"
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(link_collection()),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-        "ANSIBLE_HOME": str(fleet.directory / "ansible"),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_NOCOLOR": "1",
-        "PYTHONUNBUFFERED": "1",
-        "COLUMNS": "400",
-    }
-    program = pathlib.Path(sys.executable).parent / "ansible-playbook"
-    command = [str(program), "-i", str(inventory), str(ROOT / "playbooks" / name), *arguments]
+    started = ansible_playbook(
+        fleet.directory / "ansible", link_collection(), "-i", str(inventory), str(ROOT / "playbooks" / name), *arguments,
+        PYTHONUNBUFFERED="1",
+    )  # fmt: skip
     with (
         log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
+        subprocess.Popen(**started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
     ):
         try:
             for line in said(keep(process.stdout, file)):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -20,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "simulators"))
 from haproxy import HAProxy, Member  # noqa: E402
 from http_server import HttpServer  # noqa: E402
 from load_generator import LoadGenerator  # noqa: E402
-from processes import free_port  # noqa: E402
+from processes import ansible_playbook, free_port  # noqa: E402
 from proxies import EnvoyProxy, NginxProxy, TraefikProxy  # noqa: E402
 
 __all__ = ["EnvoyProxy", "HAProxy", "LoadGenerator", "Member", "NginxProxy", "TraefikProxy"]
@@ -53,19 +52,11 @@ def run_playbook(directory: pathlib.Path, plays: t.Any, *arguments: str) -> subp
     """Run plays, given as data, with ``ansible-playbook`` and this checkout as the collection."""
     path = directory / "playbook.yml"
     path.write_text(json.dumps(plays), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-        "ANSIBLE_HOME": str(directory / "ansible"),
-    }
-    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), str(path), *arguments]
+    own = {"ANSIBLE_INVENTORY_UNPARSED_WARNING": "false", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=directory
-    )
+        **ansible_playbook(directory / "ansible", ROOT / ".build", str(path), *arguments, **own),
+        capture_output=True, text=True, timeout=120, check=False, cwd=directory,
+    )  # fmt: skip
 
 
 def play(tasks: list[dict[str, t.Any]], **keywords: t.Any) -> list[dict[str, t.Any]]:

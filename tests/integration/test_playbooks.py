@@ -7,11 +7,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import subprocess
-import sys
 import typing as t
 
 import pytest
@@ -19,7 +17,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import history, opti
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 from certificates import Authority
 from fleet import Fleet, real_demand
-from processes import free_port
+from processes import ansible_playbook, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -62,19 +60,9 @@ def fleet(tmp_path_factory, past):
 def playbook(fleet: Fleet, path: pathlib.Path, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
     """Run a playbook on the fleet's inventory, with further variables of it."""
     inventory = fleet.write_inventory(**variables)
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-        "ANSIBLE_HOME": str(fleet.directory / "ansible"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_NOCOLOR": "1",
-        "COLUMNS": "400",
-    }
-    program = pathlib.Path(sys.executable).parent / "ansible-playbook"
     return subprocess.run(
-        [str(program), "-i", str(inventory), str(path), *arguments],
-        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
+        **ansible_playbook(fleet.directory / "ansible", ROOT / ".build", "-i", str(inventory), str(path), *arguments),
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import pathlib
 import secrets
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
+from processes import ansible_playbook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEP = 300
@@ -85,15 +84,10 @@ class Site:
         values = {"lowtide_history": self.store, "lowtide_pools": self.pools, "lowtide_act": True, **variables}
         path = self.directory / "variables.json"
         path.write_text(json.dumps(values))
-        environment = {
-            **os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-            "ANSIBLE_HOME": str(self.directory / "home"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-            "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000",
-        }  # fmt: skip
-        program = pathlib.Path(sys.executable).parent / "ansible-playbook"
+        told = ["-i", "localhost,", str(ROOT / "playbooks" / playbook), "-e", f"@{path}", *arguments]
         done = subprocess.run(
-            [str(program), "-i", "localhost,", str(ROOT / "playbooks" / playbook), "-e", f"@{path}", *arguments],
-            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
+            **ansible_playbook(self.directory / "home", ROOT / ".build", *told, COLUMNS="1000"),
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
         )  # fmt: skip
         return done.returncode, " ".join(done.stdout.replace("''", "'").split())
 

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 import typing as t
 
@@ -77,3 +79,22 @@ def listening(address: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((address, port)) == 0
+
+
+def ansible_playbook(
+    home: pathlib.Path, collections: pathlib.Path, *arguments: str, **environment: str
+) -> dict[str, t.Any]:
+    """What :mod:`subprocess` takes to run C(ansible-playbook): C(args) and C(env).
+
+    :param home: Where Ansible keeps its own files. :param collections: Where collections are found.
+    """
+    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    own = {
+        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        "ANSIBLE_HOME": str(home),
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "1",
+        "COLUMNS": "400",
+    }
+    return {"args": [str(program), *arguments], "env": {**os.environ, **own, **environment}}

@@ -43,3 +43,14 @@ def test_moment_refuses():
 )
 def test_words(seconds, text):
     assert timing.words(seconds) == text
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlim", "Europe", "../etc/passwd", "", "\0"])
+def test_zone_refuses(name):
+    """A folder of zones is none, and neither is a path out of them."""
+    with pytest.raises(InvalidOption, match=r"time_zone: there is no time zone .*Europe/Berlin"):
+        timing.zone(name, "time_zone")
+
+
+def test_zone():
+    assert timing.zone("Europe/Berlin").key == "Europe/Berlin"

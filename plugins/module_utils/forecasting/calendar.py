@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import datetime
 import typing as t
-import zoneinfo
 
-from ..errors import InvalidOption
+from .. import timing
 from ..libraries import numpy as np
 from .problem import Problem
 
@@ -19,18 +18,13 @@ if t.TYPE_CHECKING:
 
 
 def zone(name: str, option: str = "time_zone") -> datetime.tzinfo:
-    """The time zone of an IANA name.
+    """The time zone of an IANA name; UTC needs no data of zones.
 
     :raises InvalidOption: when there is none.
     """
     if name == "UTC":
         return datetime.UTC
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
-        raise InvalidOption(
-            f"there is no time zone {name!r}", option=option, remedy="Write it as Europe/Berlin, or install tzdata"
-        ) from exc
+    return timing.zone(name, option)
 
 
 def offsets(problem: Problem) -> numpy.ndarray | None:

@@ -12,6 +12,7 @@ import pathlib
 import typing as t
 import zoneinfo
 
+from .. import timing
 from ..errors import InvalidOption, NotFound
 from ..libraries import holidays, icalendar, recurring_ical_events
 from ..timing import moment
@@ -47,7 +48,7 @@ def events(
         C(maintenance)) and C(files).
     :raises InvalidOption: on a time zone, a country or an event that is wrong. :raises NotFound: when a file is missing.
     """
-    zone = _zone(calendar.get("time_zone") or "UTC", f"{option}.time_zone")
+    zone = timing.zone(calendar.get("time_zone") or "UTC", f"{option}.time_zone")
     found = [_given(item, zone, f"{option}.events[{index}]") for index, item in enumerate(calendar.get("events") or [])]
     if calendar.get("holidays"):
         found += _holidays(calendar["holidays"], zone, start, end, f"{option}.holidays")
@@ -57,16 +58,6 @@ def events(
         (event for event in found if event.end > start and event.start < end),
         key=lambda event: (event.start, event.end, event.name),
     )
-
-
-def _zone(name: str, option: str) -> zoneinfo.ZoneInfo:
-    """A time zone by its name."""
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as exc:
-        raise InvalidOption(
-            f"there is no time zone {name!r}", option=option, remedy="Write it as Europe/Berlin or UTC"
-        ) from exc
 
 
 def _given(item: t.Mapping[str, t.Any], zone: zoneinfo.ZoneInfo, option: str) -> Event:

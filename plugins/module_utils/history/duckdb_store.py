@@ -126,7 +126,7 @@ class DuckDBHistory(Tables):
             raise self._failure(exc) from exc
 
     def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
-        """See :meth:`~.tables.Tables._rows`."""
+        """See :meth:`~.ledger.Ledger._rows`."""
         return self._connection.execute(statement, list(values) or None).fetchall()
 
     def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
@@ -138,7 +138,7 @@ class DuckDBHistory(Tables):
 
     @contextlib.contextmanager
     def _transaction(self) -> t.Iterator[t.Callable[[], None]]:
-        """See :meth:`~.tables.Tables._transaction`. Two writers at once in one process conflict at the first row."""
+        """See :meth:`~.ledger.Ledger._transaction`. Two writers at once in one process conflict at the first row."""
         undone: list[bool] = []
         with self._errors():
             self._connection.execute("BEGIN")

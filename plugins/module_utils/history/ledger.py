@@ -12,6 +12,7 @@ Source: Gray, Cheriton, "Leases: an efficient fault-tolerant mechanism for distr
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import datetime
@@ -70,20 +71,20 @@ class LeaseHeld(Locked):
         self.lease = lease
 
 
-class Ledger:
+class Ledger(abc.ABC):
     """The part of a store that remembers runs; times are those of the caller's clock."""
 
     format: int
     option: str
     retention_seconds: float
 
+    @abc.abstractmethod
     def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
-        """See :meth:`~.tables.Tables._rows`."""
-        raise NotImplementedError
+        """Run a statement with C(?) for each value, and return its rows."""
 
+    @abc.abstractmethod
     def _transaction(self) -> contextlib.AbstractContextManager[t.Callable[[], None]]:
-        """See :meth:`~.tables.Tables._transaction`."""
-        raise NotImplementedError
+        """All or nothing; what it gives, once called, makes it nothing. One writer at a time."""
 
     def acquire(self, name: str, *, holder: str, seconds: float, now: datetime.datetime, why: str = "") -> Lease:
         """Hold a lease for a time; one that this holder has is renewed.

@@ -199,7 +199,7 @@ class PostgreSQLHistory(Tables):
             raise self._failure(exc) from exc
 
     def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
-        """See :meth:`~.tables.Tables._rows`."""
+        """See :meth:`~.ledger.Ledger._rows`."""
         cursor = self._connection.execute(statement.replace("?", "%s"), list(values))
         return cursor.fetchall() if cursor.description else []
 
@@ -211,7 +211,7 @@ class PostgreSQLHistory(Tables):
 
     @contextlib.contextmanager
     def _transaction(self) -> t.Iterator[t.Callable[[], None]]:
-        """See :meth:`~.tables.Tables._transaction`. An advisory lock makes writers of one schema wait for each other."""
+        """See :meth:`~.ledger.Ledger._transaction`. An advisory lock makes writers of one schema wait for each other."""
         undone: list[bool] = []
         with self._errors(), self._connection.transaction() as transaction:
             self._connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"lowtide {self.schema}"])

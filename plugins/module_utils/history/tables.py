@@ -12,7 +12,7 @@ remember is beside it: see :mod:`~.ledger`.
 
 from __future__ import annotations
 
-import contextlib
+import abc
 import datetime
 import json
 import typing as t
@@ -71,20 +71,13 @@ class Tables(Closing, ledger.Ledger):
     retention_seconds: float
     last_of: str
 
-    # What a subclass does its own way.
+    # What a subclass does its own way, beside what the ledger needs of it.
 
-    def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
-        """Run a statement with C(?) for each value, and return its rows."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
         """Insert rows into a table, many at once. :param conflict: The statement's C(ON CONFLICT), if it has one."""
-        raise NotImplementedError
 
-    def _transaction(self) -> contextlib.AbstractContextManager[t.Callable[[], None]]:
-        """All or nothing; what it gives, once called, makes it nothing. One writer at a time."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def _samples(
         self, ids: numpy.ndarray, first: int, last: int, folded: str | None, step_seconds: int
     ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
@@ -93,13 +86,12 @@ class Tables(Closing, ledger.Ledger):
         :param folded: The expression that makes one of the samples of a step, or None to leave them as they are.
         :returns: Of at least the ids wanted; the stamps are the ends of steps when folded.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _merge(
         self, ids: numpy.ndarray, times: numpy.ndarray, values: numpy.ndarray
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Insert samples that are not there, and replace those that differ; returns ids and how many of each."""
-        raise NotImplementedError
 
     # What they share.
 

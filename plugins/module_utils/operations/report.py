@@ -90,7 +90,7 @@ def _check_inputs(params: dict[str, t.Any]) -> None:
 def _contents(params: dict[str, t.Any]) -> page.Contents:
     pools = tenants.chosen(params) if params["pools"] else {}
     zones = {
-        name: page.zone(pool["calendar"]["time_zone"], f"pools.{name}.calendar.time_zone")
+        name: timing.zone(pool["calendar"]["time_zone"], f"pools.{name}.calendar.time_zone")
         for name, pool in pools.items()
     }
     names = {zone.key for zone in zones.values()}
@@ -100,7 +100,7 @@ def _contents(params: dict[str, t.Any]) -> page.Contents:
     return page.Contents(
         title=params["title"],
         now=_now(params),
-        zone=page.zone(common, "time_zone"),
+        zone=timing.zone(common, "time_zone"),
         zones=zones,
         units={name: pool["load"]["unit"] or pool["load"]["metric"] for name, pool in pools.items()},
         capacities=_capacities(pools, params["plan"]),

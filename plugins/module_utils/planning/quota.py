@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import typing as t
-import zoneinfo
 
 from .. import timing
-from ..errors import InvalidOption
 from ..libraries import numpy as np
 from .scaling import servers_for
 
@@ -36,12 +34,7 @@ def day_of(now: datetime.datetime, time_zone: str, option: str) -> tuple[datetim
 
     :raises InvalidOption: on a time zone that is none.
     """
-    try:
-        zone = zoneinfo.ZoneInfo(time_zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as exc:
-        raise InvalidOption(
-            f"there is no time zone {time_zone!r}", option=option, remedy="Write it as Europe/Berlin or UTC"
-        ) from exc
+    zone = timing.zone(time_zone, option)
     today = now.astimezone(zone).date()
     first, last = (
         datetime.datetime.combine(day, datetime.time(), zone).astimezone(datetime.UTC)

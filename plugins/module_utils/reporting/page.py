@@ -14,7 +14,6 @@ import typing as t
 import zoneinfo
 
 from .. import timing
-from ..errors import InvalidOption
 from ..libraries import jinja2
 from . import charts, drawing, policies, traffic
 from .template import TEMPLATE
@@ -54,19 +53,6 @@ class Contents:
     anomalies: list[Item] = dataclasses.field(default_factory=list)
     backtest: Item | None = None
     words: list[str] = dataclasses.field(default_factory=list)
-
-
-def zone(name: str, option: str) -> zoneinfo.ZoneInfo:
-    """The time zone of a name.
-
-    :raises InvalidOption: when there is none.
-    """
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as exc:
-        raise InvalidOption(
-            f"there is no time zone {name!r}", option=option, remedy="Write one like Europe/Berlin, or UTC"
-        ) from exc
 
 
 def render(contents: Contents) -> str:

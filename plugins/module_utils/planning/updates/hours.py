@@ -26,7 +26,7 @@ def closed(
     :param pool: Checked pool; its C(update.blackouts) and C(update.windows) are read in its calendar's time zone.
     :raises InvalidOption: on a time zone or a rule that is wrong.
     """
-    zone = _zone(pool["calendar"]["time_zone"], f"{option}.calendar.time_zone")
+    zone = timing.zone(pool["calendar"]["time_zone"], f"{option}.calendar.time_zone")
     rules = pool["update"]
     spans = _spans(rules["blackouts"], zone, begin, end, f"{option}.update.blackouts")
     if rules["windows"]:
@@ -49,15 +49,6 @@ def _between(spans: t.Sequence[Span], begin: datetime.datetime, end: datetime.da
     """What a list of spans that are apart and in order leaves free."""
     edges = [begin, *(time for span in spans for time in span), end]
     return [(left, right) for left, right in zip(edges[::2], edges[1::2], strict=True) if left < right]
-
-
-def _zone(name: str, option: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as exc:
-        raise InvalidOption(
-            f"there is no time zone {name!r}", option=option, remedy="Write it as Europe/Berlin or UTC"
-        ) from exc
 
 
 def _spans(
