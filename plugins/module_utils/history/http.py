@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import time
 import typing as t
 import urllib.parse
 
@@ -18,7 +17,6 @@ from ..libraries import requests
 from ..timing import duration, words
 from .base import Closing
 
-_ATTEMPTS = 3
 _AGAIN = (429, 502, 503, 504)
 _CUT = re.compile(r"eof occurred|reset by peer|broken pipe|connection aborted|closed", re.IGNORECASE)
 # The alerts by which a server ends a handshake over the client's certificate.
@@ -47,6 +45,12 @@ class Client(Closing):
         # Given with each request: an environment that sets REQUESTS_CA_BUNDLE would override the session's own.
         self._verify = (spec.get("ca_path") or True) if spec.get("validate_certs", True) else False
         self.session = requests.Session()
+        # Only an answer is a reason to ask again: a server that is down or slow would take as long once more.
+        again = requests.adapters.Retry(
+            total=2, connect=0, read=False, other=0, status_forcelist=_AGAIN, allowed_methods=None, backoff_factor=0.4,
+            raise_on_status=False, respect_retry_after_header=False,
+        )  # fmt: skip
+        self.session.mount(self.url, requests.adapters.HTTPAdapter(max_retries=again))
         if spec.get("client_cert"):
             self.session.cert = (spec["client_cert"], spec.get("client_key") or spec["client_cert"])
         if spec.get("token"):
@@ -63,13 +67,7 @@ class Client(Closing):
 
         :raises ConnectionFailed: when there is no whole answer. :raises AuthenticationFailed: on 401 and 403.
         """
-        attempt = 1
-        while True:
-            response = self._once(path, data)
-            if response.status_code not in _AGAIN or attempt == _ATTEMPTS:
-                break
-            time.sleep(0.2 * 2**attempt)
-            attempt += 1
+        response = self._once(path, data)
         if response.status_code in (401, 403):
             raise AuthenticationFailed(
                 f"{self.url} refused the credentials ({response.status_code})",
