@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(git python3-venv haproxy nginx-light prometheus victoria-metrics postgresql golang-go golang-github-vmware-govmomi-dev shellcheck)
+packages=(git python3-venv openssh-client haproxy nginx-light prometheus victoria-metrics postgresql golang-go golang-github-vmware-govmomi-dev shellcheck)
 requirements=tests/requirements.txt
 policy=/usr/sbin/policy-rc.d
 

@@ -52,7 +52,11 @@ def run_playbook(directory: pathlib.Path, plays: t.Any, *arguments: str) -> subp
     """Run plays, given as data, with ``ansible-playbook`` and this checkout as the collection."""
     path = directory / "playbook.yml"
     path.write_text(json.dumps(plays), encoding="utf-8")
-    own = {"ANSIBLE_INVENTORY_UNPARSED_WARNING": "false", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+    own = {
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+    }
     return subprocess.run(
         **ansible_playbook(directory / "ansible", ROOT / ".build", str(path), *arguments, **own),
         capture_output=True, text=True, timeout=120, check=False, cwd=directory,
