@@ -42,8 +42,9 @@ options:
     default: {}
   owners:
     description:
-      - The pool that each standby in O(awake) serves, by name, where pools share standbys.
+      - The pool that each standby in O(awake) serves, by name, where pools share standbys. As their balancers tell, for example.
       - One that is absent counts for the pool of the greatest weight that may use it.
+      - One that serves a pool which is not planned now stays there.
     type: dict
     default: {}
   anomalies:

@@ -239,7 +239,8 @@ options:
   plan:
     description:
       - A plan that M(lowtide.fleet.scaling_plan) returned. What it activates and releases is added to O(activate) and
-        O(release), its candidates to O(candidates).
+        O(release), its candidates to O(candidates). One that goes from one pool to another stays as it is, and is in RV(pools)
+        for the pool it goes to.
       - Or a plan that M(lowtide.fleet.update_plan) returned, whose standbys are added to O(activate).
       - A release that the plan does not want before a later moment is left for a later run.
     type: dict
@@ -396,8 +397,8 @@ servers:
     web-s1: {power: 'on', ready: true, ip: 10.0.0.21, changed: true, failed: null, replaces: null, seconds: 9.2}
 pools:
   description:
-    - The activated servers that are ready, and those that replace others, by the pool they were woken for; in check mode
-      those that would be woken. Where O(pools) or O(plan) name a pool for them.
+    - The activated servers that are ready, those that replace others, and those that the plan moves, by the pool they are for;
+      in check mode those that would be woken or moved. Where O(pools) or O(plan) name a pool for them.
   type: dict
   returned: when a server is asked for
   sample: {web: [web-s1]}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import pathlib
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
+from haproxy import HAProxy
+from lab import make_servers, members_of, running
 from processes import ansible_playbook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -189,6 +192,47 @@ def test_a_tenants_run_touches_nothing_of_anothers(site):
     assert code != 0
     assert f"standby 'ledger-a' is of pool 'web' of tenant '{site.tenant('shop')}' too, and no quota says" in said
     assert site.awake() == []
+
+
+def test_a_standby_that_saves_more_elsewhere_goes_there_awake_as_it_is(site, tmp_path):
+    servers = make_servers(tmp_path, 5)
+    members = members_of(servers)
+    for member, name in zip(list(members), ("web1", "web2", "lab1", "lab2", "shared"), strict=True):
+        members[members.index(member)] = dataclasses.replace(member, name=name, standby=name == "shared")
+    web, lab, shared = members[:2], members[2:4], members[4]
+    with running(servers.values()), HAProxy(tmp_path, {"web": [*web, shared], "lab": [*lab, shared]}) as haproxy:
+        reached = {"provider": "haproxy", "socket": [haproxy.tcp_socket]}
+        site.add("web", "shop", flat(150), ["shared"], weight=9, balancer={**reached, "backend": "web"})
+        site.add("lab", "labs", flat(300), ["shared"], balancer={**reached, "backend": "lab"})
+        limits = {site.tenant("shop"): {"max_standbys": 1}}
+        limits[site.tenant("labs")] = {"max_standbys": 1, "budget_per_day": 100}
+        more = {"lowtide_tenants": limits, "lowtide_heed_anomalies": False, "balancer_pause": 0.1}
+        code, said = site.run(**more)
+        assert code == 0, said
+        assert (haproxy.serving("web"), haproxy.serving("lab"), site.awake()) == (2, 3, ["shared"])
+
+        # The tenant whose web suddenly needs it may not have it; then it may.
+        site.add("web", "shop", flat(300), [], weight=9, balancer={**reached, "backend": "web"})
+        site.pools["web"]["standby"]["servers"] = ["shared"]
+        limits[site.tenant("shop")]["max_standbys"] = 0
+        code, said = site.run(**more)
+        assert code == 0, said
+        assert (haproxy.serving("web"), haproxy.serving("lab"), site.awake()) == (2, 3, ["shared"])
+
+        limits[site.tenant("shop")]["max_standbys"] = 1
+        code, said = site.run("autoscale.yml", "--check", **more)
+        assert code == 0, said
+        assert "lab: give up shared to web" in said
+        assert (haproxy.serving("web"), haproxy.serving("lab")) == (2, 3)
+        for _again in range(2):
+            code, said = site.run(**more)
+            assert code == 0, said
+            assert (haproxy.serving("web"), haproxy.serving("lab"), site.awake()) == (3, 2, ["shared"])
+    notes = {}
+    for tenant in ("labs", "shop"):
+        with site.opened(tenant) as store:
+            notes[tenant] = [(item.body["pool"], item.body["woken"]) for item in store.records("activation")]
+    assert notes == {"labs": [("lab", True), ("lab", False)], "shop": [("web", True)]}
 
 
 def test_the_history_of_a_pool_is_its_tenants_even_under_the_same_name(any_site):

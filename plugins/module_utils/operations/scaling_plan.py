@@ -35,7 +35,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     """
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile)
-    awake = spending.require_standbys(params["awake"], params)
+    awake = spending.require_standbys(params["awake"], params, "awake")
     forecasts, reactive = near_term.refined(seen, hold, params["mode"])
     woke = spending.woke_at(params, seen.pools, seen.now) if awake else {}
     plan = scaling.plan(
@@ -46,7 +46,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         demand_now=seen.demand,
         hold_seconds=hold,
         awake_since={**woke, **_since(params["awake_since"], seen.pools)},
-        owners=_owners(params["owners"], seen.pools),
+        owners=_owners(params),
         shares=_shares(params),
         anomalies=params["anomalies"],
         reactive=reactive,
@@ -67,20 +67,22 @@ def _since(values: dict[str, t.Any], pools: dict[str, dict[str, t.Any]]) -> dict
     return {server: timing.moment(time, f"awake_since.{server}") for server, time in values.items()}
 
 
-def _owners(values: dict[str, t.Any], pools: dict[str, dict[str, t.Any]]) -> dict[str, str]:
-    """The pool that each standby serves.
+def _owners(params: dict[str, t.Any]) -> dict[str, str]:
+    """The pool that each standby serves, planned now or not.
 
     :raises InvalidOption: on a pool that may not use the standby.
     """
-    outlook.standbys(list(values), pools, "owners")
-    for server, name in values.items():
-        if name in pools and server not in (pools[name]["standby"] or {"servers": []})["servers"]:
+    owners = {server: str(name) for server, name in params["owners"].items()}
+    spending.require_standbys(owners, params, "owners")
+    for server, name in owners.items():
+        standby = (params["pools"].get(name) or {}).get("standby") or {}
+        if server not in (standby.get("servers") or ()):
             raise InvalidOption(
                 f"{server!r} is not a standby of pool {name!r}",
                 option="owners",
                 remedy="Name a pool whose standby.servers has it",
             )
-    return {server: str(name) for server, name in values.items()}
+    return owners
 
 
 def _shares(params: dict[str, t.Any]) -> dict[str, Share]:

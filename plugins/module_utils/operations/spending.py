@@ -13,7 +13,6 @@ import typing as t
 from .. import history
 from ..errors import InvalidOption, NotFound
 from ..planning import quota
-from ..planning.demand import owned_standbys
 from . import tenants
 
 KIND = "activation"
@@ -25,12 +24,12 @@ class Notes:
     """Notes what becomes of standbys, each with the tenant of its pool.
 
     :param params: Checked options with V(state) (or V(history)) and V(tenants).
+    :param owner: The pool that each standby is woken for.
     :raises InvalidOption: when a tenant has a budget, and nothing is given to note in.
     """
 
-    def __init__(self, params: t.Mapping[str, t.Any], pools: Pools) -> None:
-        self.params, self.pools = params, pools
-        self.owner = {server: name for name, servers in owned_standbys(pools).items() for server in servers}
+    def __init__(self, params: t.Mapping[str, t.Any], pools: Pools, owner: t.Mapping[str, str]) -> None:
+        self.params, self.pools, self.owner = params, pools, dict(owner)
         if not params.get("state") and not params.get("history"):
             limits = tenants.checked(params.get("tenants") or {})
             dear = next(
@@ -51,6 +50,12 @@ class Notes:
     def asleep(self, servers: t.Mapping[str, datetime.datetime]) -> None:
         """Servers went to sleep, each at a moment."""
         self._append(servers, woken=False)
+
+    def moved(self, servers: t.Mapping[str, tuple[str, str]], now: datetime.datetime) -> None:
+        """Servers went from one pool to another, awake as they are: the first pays no longer for them, the second does."""
+        for places, note in ((0, self.asleep), (1, self.woken)):
+            self.owner |= {server: pools[places] for server, pools in servers.items()}
+            note(dict.fromkeys(servers, now))
 
     def _append(self, servers: t.Mapping[str, datetime.datetime], *, woken: bool) -> None:
         if not (self.params.get("state") or self.params.get("history")):
@@ -142,8 +147,8 @@ def _elsewhere(params: t.Mapping[str, t.Any], pools: Pools, awake: t.Collection[
     return result
 
 
-def require_standbys(awake: t.Sequence[str], params: t.Mapping[str, t.Any]) -> list[str]:
-    """Names given as awake, each a standby of some pool, planned or not.
+def require_standbys(names: t.Collection[str], params: t.Mapping[str, t.Any], option: str) -> list[str]:
+    """Names given in an option, each a standby of some pool, planned or not.
 
     :raises InvalidOption: on one that no pool names.
     """
@@ -151,11 +156,11 @@ def require_standbys(awake: t.Sequence[str], params: t.Mapping[str, t.Any]) -> l
     for pool in params["pools"].values():
         standby = pool.get("standby") if isinstance(pool, dict) else None
         known.update((standby or {}).get("servers") or ())
-    stray = next((name for name in awake if name not in known), None)
+    stray = next((name for name in names if name not in known), None)
     if stray is not None:
         raise InvalidOption(
             f"{stray!r} is not a standby of the pools",
-            option="awake",
+            option=option,
             remedy="Name servers from the pools' standby.servers",
         )
-    return list(awake)
+    return list(names)

@@ -49,12 +49,16 @@ class Wishes(t.NamedTuple):
     """What is asked for: servers to wake, to put to sleep, and to wake in place of one that fails.
 
     :param pools: Which pools of the plan name a server; a candidate of a pool stands in for servers of that pool only.
+    :param woken_for: The pool whose plan wakes a server.
+    :param moves: For each standby that goes from one pool to another, awake as it is, these two pools.
     """
 
     activate: list[str]
     release: list[str]
     candidates: list[str]
     pools: dict[str, set[str]] = {}  # noqa: RUF012 - a named tuple's default, which nothing changes
+    woken_for: dict[str, str] = {}  # noqa: RUF012
+    moves: dict[str, tuple[str, str]] = {}  # noqa: RUF012
 
     @property
     def asked(self) -> list[str]:
@@ -74,7 +78,7 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """
     wishes = wanted(params)
     pools = tenants.chosen({**params, "pool": []}) if params["pools"] else {}
-    names = list(dict.fromkeys([*params["names"], *wishes.asked, *wishes.candidates]))
+    names = list(dict.fromkeys([*params["names"], *wishes.asked, *wishes.candidates, *wishes.moves]))
     if pools and not names:
         names = list(dict.fromkeys(server for pool in pools.values() for server in tenants.standbys(pool)))
     tenants.require_own(names, pools, params["tenant"])
@@ -84,7 +88,7 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     with contextlib.ExitStack() as stack:
         groups = _groups(names, params, pools, stack)
         servers = _together(lambda group: _look(group, params), groups)
-        if not wishes.asked:
+        if not wishes.asked and not wishes.moves:
             return _gathered(servers)
         if check_mode:
             idle = {
@@ -92,15 +96,19 @@ def standby(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
             }
             result = _foretold(wishes, servers, idle)
         else:
-            notes = spending.Notes(params, pools)
+            notes = spending.Notes(params, pools, _pool_of(wishes, pools))
+            notes.moved(wishes.moves, datetime.datetime.now(datetime.UTC))
             courses = _noted(
                 notes, wishes, servers, lambda: _together(lambda group: _change(*group, servers, wishes), groups)
             )
             order = [name for name in wishes.asked if name in courses]
             result = _done({name: courses[name] for name in dict.fromkeys([*order, *courses])}, wishes)
-    result["pools"] = _by_pool(result, wishes, params["plan"], pools, check_mode)
-    told = {name: _item(servers[name], ready=_up(servers[name])) for name in params["names"]}
+    told = {name: _item(servers[name], ready=_up(servers[name])) for name in (*params["names"], *wishes.moves)}
     result["servers"] = told | result["servers"]
+    result["words"] += [
+        f"{name}: it goes from {old} to {new}, awake as it is" for name, (old, new) in wishes.moves.items()
+    ]
+    result["pools"] = _by_pool(result, wishes, pools, check_mode)
     return result
 
 
@@ -155,6 +163,8 @@ def _noted(
     courses = work()
     end = datetime.datetime.now(datetime.UTC)
     others = [course for name, course in courses.items() if course.replaces and course.server.power == "on"]
+    instead = {name: course.replaces for name, course in courses.items()}
+    notes.owner |= {course.name: notes.owner[_first(course.name, instead)] for course in others}
     notes.woken({course.name: end - datetime.timedelta(seconds=course.seconds) for course in others})
     slept = [name for name in wishes.release if servers[name].power == "on" and courses[name].server.power != "on"]
     notes.asleep(dict.fromkeys([*slept, *(name for name in waking if courses[name].server.power != "on")], end))
@@ -186,13 +196,15 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
     :raises InvalidOption: on a server that is to wake and to sleep, or a plan that is none.
     """
     now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
-    wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]), {})
+    wishes = Wishes(list(params["activate"]), list(params["release"]), list(params["candidates"]), {}, {}, {})
     for name, pool in _pools(params["plan"]).items():
         woken = [item["server"] for item in pool.get("activate", [])]
         wishes.activate.extend(woken)
+        wishes.woken_for.update(dict.fromkeys(woken, name) if name else {})
         wishes.candidates.extend(pool.get("candidates", []))
         for server in (*woken, *pool.get("candidates", [])):
             wishes.pools.setdefault(server, set()).add(name)
+        wishes.moves.update({item["server"]: (name, item["to"]) for item in pool.get("moved", [])})
         wishes.release.extend(
             item["server"]
             for item in pool.get("release", [])
@@ -207,11 +219,11 @@ def wanted(params: dict[str, t.Any]) -> Wishes:
         )
     for name in (*params["activate"], *params["candidates"]):
         wishes.pools.pop(name, None)
-    unique = Wishes(*(list(dict.fromkeys(names)) for names in wishes[:3]), wishes.pools)
+    unique = Wishes(*(list(dict.fromkeys(names)) for names in wishes[:3]), *wishes[3:])
     unique = unique._replace(candidates=[name for name in unique.candidates if name not in unique.asked])
     if params["part"] == "activate":
         return unique._replace(release=[])
-    return unique._replace(activate=[], candidates=[]) if params["part"] == "release" else unique
+    return unique._replace(activate=[], candidates=[], moves={}) if params["part"] == "release" else unique
 
 
 def _pools(plan: dict[str, t.Any] | None) -> dict[str, t.Any]:
@@ -247,28 +259,34 @@ def _policy(settings: t.Mapping[str, t.Any], params: dict[str, t.Any]) -> Policy
     )
 
 
-def _by_pool(
-    result: dict[str, t.Any],
-    wishes: Wishes,
-    plan: dict[str, t.Any] | None,
-    pools: dict[str, dict[str, t.Any]],
-    check_mode: bool,
-) -> dict[str, list[str]]:
-    """The activated servers that are ready, by the pool they were woken for; in check mode all that would be woken.
-
-    A standby that several pools share is the one's whose plan wakes it, else the weightiest's.
-    """
+def _pool_of(wishes: Wishes, pools: dict[str, dict[str, t.Any]]) -> dict[str, str]:
+    """The pool that each standby is woken for: the one whose plan names it alone, else the weightiest that may use it."""
     owner = {server: name for name, servers in owned_standbys(pools).items() for server in servers}
-    for name, item in _pools(plan).items():
-        owner |= {entry["server"]: name for entry in item.get("activate", []) if name}
-    by_pool: dict[str, list[str]] = {}
+    return owner | wishes.woken_for
+
+
+def _by_pool(
+    result: dict[str, t.Any], wishes: Wishes, pools: dict[str, dict[str, t.Any]], check_mode: bool
+) -> dict[str, list[str]]:
+    """The servers that a pool gets and that are ready: activated for it, or moved to it; in check mode all that it would get."""
+    owner, by_pool = _pool_of(wishes, pools), {}
     for server, item in result["servers"].items():
-        first = server
-        while result["servers"][first].get("replaces"):
-            first = result["servers"][first]["replaces"]
-        if first in wishes.activate and first in owner and (check_mode or item["ready"]):
+        if not check_mode and not item["ready"]:
+            continue
+        if server in wishes.moves:
+            by_pool.setdefault(wishes.moves[server][1], []).append(server)
+            continue
+        first = _first(server, {name: item["replaces"] for name, item in result["servers"].items()})
+        if first in wishes.activate and first in owner:
             by_pool.setdefault(owner[first], []).append(server)
     return by_pool
+
+
+def _first(name: str, replaces: t.Mapping[str, str | None]) -> str:
+    """The server in whose place, perhaps by way of others, a candidate was woken; itself where it is none."""
+    while replaces.get(name):
+        name = t.cast(str, replaces[name])
+    return name
 
 
 def _item(

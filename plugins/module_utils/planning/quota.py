@@ -122,6 +122,10 @@ def limited(
         for name in names if purse.overdrawn else ():
             _let_go(items[name], pools[name], purse, demand_now.get(name))
         result["tenants"][tenant] = purse.account()
+    for name, server in _staying(result["pools"]):
+        account = result["tenants"].get(pools[name]["tenant"], {"standbys": 0})
+        account["standbys"] += 1
+        _keep(result["pools"][name], server)
     result["words"] = [f"{name}: {reason}" for name, item in result["pools"].items() for reason in item["reasons"]]
     result["words"] += [words for account in result["tenants"].values() for words in account["words"]]
     return result
@@ -147,7 +151,7 @@ class _Purse:
         """Set aside what is awake, and what it will cost until the day ends."""
         for name, item in items.items():
             hours = _hours_awake(item, pools[name], self.now, self.end)
-            released = {entry["server"] for entry in item["release"]}
+            released = {entry["server"] for entry in (*item["release"], *item.get("moved", ()))}
             staying = [server for server in item["awake"] if server not in released]
             self.awake += len(staying)
             self.planned += sum(hours[: len(staying)]) * pools[name]["standby"]["cost_per_hour"] if staying else 0.0
@@ -220,6 +224,28 @@ def _cut(item: dict[str, t.Any], pool: t.Mapping[str, t.Any], purse: _Purse) -> 
         f"{item['short']} more needed than may be awake: expect overload",
     ]
     item["reasons"] = said
+
+
+def _staying(items: t.Mapping[str, dict[str, t.Any]]) -> list[tuple[str, str]]:
+    """The standbys that were to move to a pool which was refused them, each with the pool that keeps it."""
+    given = {name: {entry["server"] for entry in item["activate"]} for name, item in items.items()}
+    return [
+        (name, entry["server"])
+        for name, item in items.items()
+        for entry in item.get("moved", ())
+        if entry["server"] not in given[entry["to"]]
+    ]
+
+
+def _keep(item: dict[str, t.Any], server: str) -> None:
+    """A pool goes on with a standby that was to move."""
+    item["moved"] = [entry for entry in item["moved"] if entry["server"] != server]
+    item["short"] = max(0, item["short"] - 1)
+    item["reasons"] = [
+        *(said for said in item["reasons"] if not said.startswith("give up ")),
+        *(f"give up {entry['server']} to {entry['to']}" for entry in item["moved"]),
+        f"{server} stays: the pool that wants it may not have it",
+    ]
 
 
 def _explain(item: dict[str, t.Any], purse: _Purse) -> None:

@@ -92,17 +92,21 @@ def situations(
 ) -> dict[str, Situation]:
     """Each pool as it is.
 
-    A standby that is awake belongs to the pool that *owners* names, else to the weightiest that may use it.
+    A standby that is awake belongs to the pool that *owners* names, else to the weightiest that may use it. One that serves
+    a pool which is not planned now is not to be had.
     """
+    elsewhere = {server for server in awake if server in owners and owners[server] not in pools}
     awake, taken, found = set(awake), set(), {}
     for name in sorted(pools, key=lambda name: (-pools[name]["weight"], name)):
         pool = pools[name]
-        standbys = pool["standby"]["servers"] if pool["standby"] else []
+        standbys = (
+            [server for server in pool["standby"]["servers"] if server not in elsewhere] if pool["standby"] else []
+        )
         own = [
             server
             for server in standbys
             if server in awake and server not in taken and owners.get(server, name) == name
         ]
         taken.update(own)
-        found[name] = Situation(name, pool, now, own, list(standbys), **details(name))
+        found[name] = Situation(name, pool, now, own, standbys, **details(name))
     return {name: found[name] for name in pools}

@@ -110,6 +110,7 @@ def test_a_surge_that_anomalies_told_of_is_covered(ask):
         ({"awake_since": {"w0": "2026-01-31T00:00:00Z"}}, "^awake_since: 'w0' is not a standby"),
         ({"awake_since": {"s0": "lately"}}, r"^awake_since\.s0: 'lately' is not a time"),
         ({"owners": {"w0": "web"}}, "^owners: 'w0' is not a standby"),
+        ({"owners": {"s0": "lab"}}, "^owners: 's0' is not a standby of pool 'lab'"),
         ({"tenants": {"default": {"guaranteed_standbys": -1}}}, r"^tenants\.default\.guaranteed_standbys"),
     ],
 )

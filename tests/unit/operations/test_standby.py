@@ -37,9 +37,16 @@ def test_nothing_is_asked():
 def test_a_plan_adds_to_what_is_named_and_each_server_comes_once():
     plan = scaling((["s0"], []), (["s2"], [("s1", NOW)]))
     wishes = wanted(activate=["s0"], plan=plan, candidates=["s0", "s3"])
-    assert wishes == standby.Wishes(["s0", "s2"], ["s1"], ["s3"], {"s2": {"1"}})
+    assert wishes == standby.Wishes(["s0", "s2"], ["s1"], ["s3"], {"s2": {"1"}}, {"s0": "0", "s2": "1"})
     assert wanted(plan=plan, part="activate")[:3] == (["s0", "s2"], [], [])
     assert wanted(plan=plan, part="release")[:3] == ([], ["s1"], [])
+
+
+def test_a_standby_that_moves_is_neither_woken_nor_put_to_sleep_for_it():
+    plan = scaling((["s0"], []), ([], []))
+    plan["pools"]["1"]["moved"] = [{"server": "s0", "to": "0"}]
+    assert wanted(plan=plan, part="activate").moves == {"s0": ("1", "0")}
+    assert wanted(plan=plan, part="release").moves == {}
 
 
 def test_a_candidate_stands_in_for_servers_of_its_own_pool_only():

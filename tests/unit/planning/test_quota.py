@@ -33,14 +33,14 @@ def pool(prefix, *, tenant="shop", weight=1.0, standbys=3, price=2.0, servers=2)
     }
 
 
-def limited(definitions, demand, limits, *, awake=(), spent=0.0, now_demand=None):
+def limited(definitions, demand, limits, *, awake=(), owners=None, spent=0.0, now_demand=None):
     """The plan of pools that all have the same demand ahead, cut down."""
     pools = options.pools(definitions)
     values = np.repeat(np.array(demand, dtype=float)[:, None], 2, axis=1)
     start = NOON + datetime.timedelta(seconds=STEP)
     forecasts = {name: DemandForecast(name, np.array([0.5, 0.999]), values, start, STEP) for name in pools}
     newest = dict.fromkeys(pools, demand[0] if now_demand is None else now_demand)
-    plan = scaling.plan(pools, forecasts, now=NOON, awake=awake, demand_now=newest, hold_seconds=0)
+    plan = scaling.plan(pools, forecasts, now=NOON, awake=awake, owners=owners, demand_now=newest, hold_seconds=0)
     before = repr(plan)
     result = quota.limited(
         plan,
@@ -125,6 +125,21 @@ def test_a_tenant_without_limits_and_another_tenants_quota_change_nothing():
     plan = limited({"web": pool("w", tenant="bank")}, [400] * 24, {"max_standbys": 0})
     assert names(plan["pools"]["web"]["activate"]) == ["w-s0", "w-s1"]
     assert plan["tenants"] == {}
+
+
+@pytest.mark.parametrize(("budget", "goes"), [(100, True), (0, False)])
+def test_a_standby_that_may_not_go_to_another_pool_stays(budget, goes):
+    pools = {"lab": pool("l", tenant="labs", standbys=0), "web": pool("w", weight=9, standbys=0)}
+    for one in pools.values():
+        one["standby"]["servers"] = ["shared"]
+    plan = limited(
+        pools, [400] * 24, {"max_standbys": 1, "budget_per_day": budget}, awake=["shared"], owners={"shared": "lab"}
+    )
+    lab, web = (plan["pools"][name] for name in ("lab", "web"))
+    assert (names(lab["moved"]), names(web["activate"])) == ((["shared"], ["shared"]) if goes else ([], []))
+    assert (lab["short"], web["short"]) == ((2, 1) if goes else (1, 2))
+    assert any(reason.startswith("give up shared to web" if goes else "shared stays") for reason in lab["reasons"])
+    assert plan["tenants"]["shop"]["standbys"] == int(goes)
 
 
 def event(server, woken, hour, price=2.0):

@@ -167,5 +167,13 @@ def test_a_standby_moves_to_where_it_saves_clearly_more():
     assert (kept["lab"]["moved"], kept["web"]["short"]) == ([], 1)
 
 
+def test_a_standby_that_serves_a_pool_which_is_not_planned_stays_there():
+    load = {"metric": "requests", "server_capacity": 100, "target_utilization": 1.0}
+    pools = options.pools({"web": {"servers": ["w0"], "load": load, "standby": {"servers": ["s0", "s1"]}}})
+    told = scaling.plan(pools, {}, now=NOW, awake=["s0"], owners={"s0": "lab"}, demand_now={"web": 300.0})
+    web = told["pools"]["web"]
+    assert (web["awake"], names(web["activate"]), web["candidates"], web["short"]) == ([], ["s1"], [], 1)
+
+
 def test_a_share_reads_as_percent_or_as_a_number():
     assert [rule.share for rule in rules.thresholds(RULES)] == [0.8, 0.3]
