@@ -45,6 +45,17 @@ class Forecast:
     warnings: list[list[str]]
     tested: Backtest | None = None
 
+    def rows(self, which: slice) -> Forecast:
+        """Some of the series."""
+        return dataclasses.replace(
+            self,
+            quantiles=self.quantiles[which],
+            model=self.model[which],
+            backtest=self.backtest[which],
+            warnings=self.warnings[which],
+            tested=None if self.tested is None else self.tested.rows(which),
+        )
+
 
 def forecast(
     values: numpy.ndarray,

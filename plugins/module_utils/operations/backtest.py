@@ -10,7 +10,7 @@ import typing as t
 
 from .. import options, timing
 from ..planning import backtest as past
-from . import forecast, tenants
+from . import demands, forecast, tenants
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -31,9 +31,10 @@ def backtest(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
         {**params, "horizon": params["step"], "quantiles": [0.5], "model": "auto", "per_server": False, "seed": 0}
     )
     told = {}
-    for name, pool in tenants.chosen(params).items():
-        series = forecast.read(params["history"], {name: pool}, asked)
-        told[name] = past.replay(past.Past.of(pool, series.values[0], series.step_seconds, hold, name))
+    pools = tenants.chosen(params)
+    for name, series in demands.read(params["history"], pools, asked):
+        told[name] = past.replay(past.Past.of(pools[name], series.values[0], series.step_seconds, hold, name))
+    told = {name: told[name] for name in pools}
     rows = {
         f"{name}: {policy.replace('_', ' ')}": figures
         for name, item in told.items()

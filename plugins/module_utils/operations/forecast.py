@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import typing as t
 
-from .. import history as histories
 from .. import options, timing
-from ..errors import InvalidOption, NotEnoughHistory
+from ..errors import InvalidOption
 from ..forecasting import Forecast
 from ..forecasting import forecast as carry_on
 from ..forecasting.agreement import agreeing
 from ..forecasting.events import HOLIDAY
 from ..forecasting.models import MODELS
-from ..history import calendars, marks
+from ..history import calendars
 from ..libraries import numpy as np
-from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
-from . import forecast_file, tenants
+from . import demands, forecast_file, tenants
 
 if t.TYPE_CHECKING:
     import numpy
@@ -39,6 +38,9 @@ SPEC: options.ArgumentSpec = dict(
     compare=dict(type="bool", default=False),
     output=dict(type="path"),
 )
+
+# Series that are forecast at once: more lean on each other no better, and take more memory.
+AT_ONCE = 4000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +64,10 @@ def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """
     asked = asked_for(params)
     pools = tenants.chosen(params)
-    demands = [read(params["history"], {name: pool}, asked) for name, pool in pools.items()]
-    items = []
-    for (name, pool), series in zip(pools.items(), demands, strict=True):
-        made = for_series(series, pool, asked)
-        if params["compare"]:
-            _compare(made, params["history"], {name: pool}, asked)
-        items.extend(made)
+    made = of_pools(dict(demands.read(params["history"], pools, asked)), pools, asked)
+    items = [item for name in pools for item in made[name]]
+    if params["compare"]:
+        _compare(items, params["history"], pools, asked)
     output = params["output"]
     return {
         "changed": forecast_file.write(items, output, check_mode=check_mode) if output else False,
@@ -87,8 +86,9 @@ def _compare(
     """
     length = asked.horizon * asked.step_seconds
     later = dataclasses.replace(asked, now=asked.now + datetime.timedelta(seconds=length), window_seconds=length)
-    series = read(history, pools, later)
-    came = dict(zip(series.keys, zip(series.values, series.unmarked, strict=True), strict=True))
+    came = {}
+    for _name, series in demands.read(history, pools, later):
+        came |= dict(zip(series.keys, zip(series.values, series.unmarked, strict=True), strict=True))
     nothing = np.full((2, asked.horizon), np.nan)
     for item in items:
         line, load = came.get(SeriesKey(item["pool"], item["server"], item["metric"]), nothing)
@@ -139,51 +139,6 @@ def _whole(seconds: float, option: str) -> int:
     return round(seconds)
 
 
-def read(history: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], asked: Asked) -> Series:
-    """The series of one pool: its demand in the first row, then its servers' when they are asked for.
-
-    Maintenance is marked, not taken away: the newest sample is what a server carries, whatever is done to it.
-
-    :raises NotEnoughHistory: naming the pool, when its demand has no sample, or none but of maintenance.
-    """
-    ((name, pool),) = pools.items()
-    metric = pool["load"]["metric"]
-    end = datetime.datetime.fromtimestamp(
-        int(asked.now.timestamp()) // asked.step_seconds * asked.step_seconds, datetime.UTC
-    )
-    start = end - datetime.timedelta(seconds=asked.window_seconds)
-    # A standby that was awake carried part of the demand.
-    carriers = pool["servers"] + (pool["standby"]["servers"] if pool["standby"] else [])
-    with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
-        series = store.read(
-            metric=metric, pools={name: carriers}, start=start, end=end, step_seconds=asked.step_seconds
-        )
-        maintenance = store.marks([name], start, end)
-    demand = pool_demand(series, name, metric)
-    if np.isnan(demand.values).all():
-        raise NotEnoughHistory(
-            f"the history has no sample of {metric} of pool {name!r} from {timing.iso(start)} to {timing.iso(end)}",
-            option=f"pools.{name}.load.metric",
-            remedy="Collect it first, or correct the metric or the time",
-        )
-    if asked.per_server:
-        servers = series.select(pool=name, metric=metric, servers=pool["servers"])
-        demand = dataclasses.replace(
-            demand, keys=demand.keys + servers.keys, values=np.concatenate([demand.values, servers.values])
-        )
-    if not maintenance:
-        return demand
-    demand = dataclasses.replace(demand, marked=marks.touched(demand, maintenance))
-    if np.isnan(demand.unmarked[0]).all():
-        raise NotEnoughHistory(
-            f"every sample of {metric} of pool {name!r} from {timing.iso(start)} to {timing.iso(end)} is marked as "
-            "maintenance",
-            option="history_window",
-            remedy="Look back further, or mark the servers that are updated, not the pool as a whole",
-        )
-    return demand
-
-
 def _events(series: Series, calendar: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
     """What the pool's calendar has in the time looked back at and ahead; all holidays share what is learned of them."""
     first = series.end - datetime.timedelta(seconds=series.step_seconds * series.values.shape[1])
@@ -200,28 +155,63 @@ def _events(series: Series, calendar: dict[str, t.Any], asked: Asked) -> list[di
     ]
 
 
-def for_series(series: Series, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
-    """The items of the result, one for each row that has a sample; those of maintenance are not learned from."""
-    calendar = pool["calendar"]
-    load = series.unmarked
-    known = (~np.isnan(load)).any(axis=1)
-    if not known.all():
-        series, load = series.rows(np.flatnonzero(known).tolist()), load[known]
+def of_pools(
+    series: t.Mapping[str, Series], pools: dict[str, dict[str, t.Any]], asked: Asked
+) -> dict[str, list[dict[str, t.Any]]]:
+    """The items of the result by pool, one for each row that has a sample; those of maintenance are not learned from.
+
+    Pools of one tenant with one calendar are one fleet: they are forecast at once, and lean on each other.
+    """
+    fleets: dict[str, list[str]] = {}
+    for name in series:
+        fleet = json.dumps([pools[name]["tenant"], pools[name]["calendar"]], sort_keys=True, default=str)
+        fleets.setdefault(fleet, []).append(name)
+    result: dict[str, list[dict[str, t.Any]]] = {}
+    for names in fleets.values():
+        for some in _parts(names, series):
+            result |= _of_fleet({name: series[name] for name in some}, pools, asked)
+    return result
+
+
+def _parts(names: list[str], series: t.Mapping[str, Series]) -> t.Iterator[list[str]]:
+    """The pools of a fleet, as many at once as fit into memory."""
+    ends = np.cumsum([len(series[name].keys) for name in names])
+    part = (ends - 1) // AT_ONCE
+    for number in np.unique(part):
+        yield [name for name, own in zip(names, part.tolist(), strict=True) if own == number]
+
+
+def _of_fleet(
+    series: dict[str, Series], pools: dict[str, dict[str, t.Any]], asked: Asked
+) -> dict[str, list[dict[str, t.Any]]]:
+    """The items of pools that are forecast at once."""
+    loads = {}
+    for name, one in series.items():
+        load = one.unmarked
+        known = (~np.isnan(load)).any(axis=1)
+        series[name], loads[name] = one.rows(np.flatnonzero(known).tolist()), load[known]
+    first = next(iter(series.values()))
+    calendar = pools[next(iter(series))]["calendar"]
     answer = carry_on(
-        load,
-        step_seconds=series.step_seconds,
+        np.concatenate(list(loads.values())),
+        step_seconds=first.step_seconds,
         horizon=asked.horizon,
         quantiles=asked.quantiles,
-        end=series.end,
+        end=first.end,
         model=asked.model,
         time_zone=calendar["time_zone"],
-        events=_events(series, calendar, asked),
+        events=_events(first, calendar, asked),
         seed=asked.seed,
     )
-    if len(series.keys) > 1 and series.keys[0].server is None:
-        answer = agreeing(answer)
-    unit = pool["load"]["unit"] or series.units.get(pool["load"]["metric"])
-    return [_item(key, series, answer, row, asked, unit) for row, key in enumerate(series.keys)]
+    result, begin = {}, 0
+    for name, one in series.items():
+        own = answer.rows(slice(begin, begin + len(one.keys)))
+        begin += len(one.keys)
+        if len(one.keys) > 1 and one.keys[0].server is None:
+            own = agreeing(own)
+        unit = pools[name]["load"]["unit"] or one.units.get(pools[name]["load"]["metric"])
+        result[name] = [_item(key, one, own, row, asked, unit) for row, key in enumerate(one.keys)]
+    return result
 
 
 def _item(

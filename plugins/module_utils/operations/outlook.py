@@ -11,12 +11,12 @@ import datetime
 import typing as t
 
 from .. import options, timing
-from ..errors import InvalidOption
+from ..errors import InvalidOption, NotEnoughHistory
 from ..libraries import numpy as np
 from ..planning.demand import clustering, server_loads
 from ..planning.distribution import DemandForecast
 from ..series import Series
-from . import forecast, tenants
+from . import demands, forecast, tenants
 
 # Levels that every plan reads its tails from, besides those its pools ask for.
 LEVELS = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
@@ -56,11 +56,14 @@ class Outlook:
     totals: dict[str, Series] = dataclasses.field(default_factory=dict)
 
 
-def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], float]) -> Outlook:
+def outlook(
+    params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], float], *, some_will_do: bool = False
+) -> Outlook:
     """Read the history of the pools asked for, and forecast each.
 
     :param params: Checked values of ``options.COMMON`` and ``SPEC``.
     :param levels: The level of demand that a pool is planned by.
+    :param some_will_do: Whether a pool without history is left out, with a warning, as long as others have one.
     :raises LowtideError: naming the option, when a pool has no history or an option is wrong.
     """
     pools = tenants.chosen(params)
@@ -74,20 +77,27 @@ def outlook(params: dict[str, t.Any], levels: t.Callable[[dict[str, t.Any]], flo
             option="forecasts",
             remedy="Leave it out to have it made, or give the forecasts of all pools that are planned",
         )
+    totals, loads = {}, {}
+    lacking: dict[str, NotEnoughHistory] = {}
+    for name, series in demands.read(params["history"], pools, asked, lacking=lacking if some_will_do else None):
+        metric = pools[name]["load"]["metric"]
+        totals[name] = series.rows([0])
+        # What a server carried while it was out says nothing of what it carries; one that was out all day still has a load.
+        load = dataclasses.replace(series, values=series.unmarked)
+        loads[name] = server_loads(series, name, metric, 86400) | server_loads(load, name, metric, 86400)
+    if not totals:
+        raise next(iter(lacking.values()))
+    made = {name: [item] for name, item in given.items()} or forecast.of_pools(totals, pools, asked)
     result = Outlook(asked.now, pools, {}, {}, {}, [], [])
-    for name, pool in pools.items():
-        series = forecast.read(params["history"], {name: pool}, asked)
-        total = series.select(servers=(None,))
-        result.totals[name] = total
-        (item,) = [given[name]] if given else forecast.for_series(total, pool, asked)
+    for name in pools:
+        if name in lacking:
+            result.warnings.append(f"{lacking[name]} Until then the pool stays as it is.")
+            continue
+        total, (item,) = totals[name], made[name]
+        result.totals[name], result.loads[name] = total, loads[name]
         result.items.append(item)
         result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
         result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
-        # What a server carried while it was out says nothing of what it carries; one that was out all day still has a load.
-        load = dataclasses.replace(series, values=series.unmarked)
-        result.loads[name] = server_loads(series, name, pool["load"]["metric"], 86400) | server_loads(
-            load, name, pool["load"]["metric"], 86400
-        )
         newest = _newest(total)
         if newest is None:
             result.warnings.append(

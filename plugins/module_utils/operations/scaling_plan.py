@@ -34,7 +34,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     :returns: ``plan``, a plain dict; ``forecasts`` it was made from; ``words``; ``warnings``.
     """
     hold = timing.duration(params["hold"], "hold")
-    seen = outlook.outlook(params, scaling.demand_quantile)
+    seen = outlook.outlook(params, scaling.demand_quantile, some_will_do=True)
     awake = spending.require_standbys(params["awake"], params, "awake")
     forecasts, reactive = near_term.refined(seen, hold, params["mode"])
     woke = spending.woke_at(params, seen.pools, seen.now) if awake else {}

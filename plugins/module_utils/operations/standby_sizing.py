@@ -15,7 +15,7 @@ from ..libraries import numpy as np
 from ..planning import sizing
 from ..planning.quota import day_of
 from ..series import Series
-from . import forecast, tenants
+from . import demands, forecast, tenants
 
 if t.TYPE_CHECKING:
     import numpy
@@ -58,9 +58,9 @@ def standby_sizing(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t
     ahead = timing.duration(params["ahead"], "ahead") / 86400
     pools = tenants.chosen(params)
     result: dict[str, t.Any] = {"changed": False, "pools": {}, "words": [], "warnings": []}
+    series = dict(demands.read(params["history"], pools, asked))
     for name, pool in pools.items():
-        series = forecast.read(params["history"], {name: pool}, asked).select(servers=(None,))
-        demand = whole_days(series, pool, name)
+        demand = whole_days(series[name], pool, name)
         answer = sizing.size(
             demand,
             _rules(pool, params),

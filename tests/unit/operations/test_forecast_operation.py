@@ -60,6 +60,30 @@ def test_servers_too_when_asked_and_they_add_up(store):
     np.testing.assert_allclose(pool["quantiles"]["0.5"], total, rtol=1e-9)
 
 
+def test_pools_are_read_with_one_look_and_forecast_by_calendar(store, monkeypatch):
+    """In the order of their names in the options, whatever goes together."""
+    line = 100 + 50 * np.sin(2 * np.pi * np.arange(10 * 288) / 288) + np.random.default_rng(1).normal(0, 2, 10 * 288)
+    with history.open(store, read_only=False) as kept:
+        for place, (name, metric) in enumerate([("api", "requests"), ("db", "queries"), ("paris", "requests")]):
+            kept.write(Series((SeriesKey(name, None, metric),), line[None, :] * 10**place, NOW, 300))
+    load = {"server_capacity": 100}
+    pools = {
+        "paris": {"servers": ["p1"], "load": {**load, "metric": "requests"}, "calendar": {"time_zone": "Europe/Paris"}},
+        **POOLS,
+        "db": {"servers": ["d1"], "load": {**load, "metric": "queries"}},
+        "api": {"servers": ["a1"], "load": {**load, "metric": "requests"}},
+    }
+    opened, made = [], []
+    real_open, real = history.open, forecast.carry_on
+    monkeypatch.setattr(history, "open", lambda *given, **more: opened.append(1) or real_open(*given, **more))
+    monkeypatch.setattr(forecast, "carry_on", lambda values, **more: made.append(len(values)) or real(values, **more))
+    items = ask(store, pools=pools)["forecasts"]
+    assert [item["pool"] for item in items] == ["paris", "web", "db", "api"]
+    assert (len(opened), sorted(made)) == (2, [1, 3])
+    api, database = (np.array(item["quantiles"]["0.5"]) for item in (items[3], items[2]))
+    np.testing.assert_allclose(database, 10 * api, rtol=1e-3)
+
+
 def mark(store, servers, begin, end, why="update"):
     """Mark maintenance, in steps before the end of the history."""
     step = datetime.timedelta(seconds=300)

@@ -36,7 +36,7 @@ def definitions():
 def ask(monkeypatch):
     """Calls an operation with pools that carry 50 and that much ahead, instead of a history."""
 
-    def seen(params, levels):
+    def seen(params, levels, **_more):
         pools = options.pools(params["pools"], params["pool"])
         item = {
             "start": timing.iso(NOW + datetime.timedelta(minutes=5)),

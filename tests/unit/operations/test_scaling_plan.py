@@ -94,6 +94,17 @@ def test_a_standby_noted_as_woken_lately_stays_awake(ask, tmp_path):
     assert any("woke lately" in reason for reason in young["reasons"])
 
 
+def test_a_pool_without_history_stays_as_it_is_and_the_others_are_planned(ask):
+    new = {"servers": ["n0"], "load": LOAD, "standby": {"servers": ["n1", "n2"]}}
+    result = ask(wave(), pools={"new": new, "web": POOL}, awake=["n1"])
+    told = result["plan"]["pools"]["new"]
+    assert (told["mode"], told["activate"], told["release"], told["required"]) == ("reactive", [], [], 2)
+    assert result["plan"]["pools"]["web"]["activate"]
+    assert any("'new'" in text and "stays as it is" in text for text in result["warnings"])
+    with pytest.raises(NotEnoughHistory, match="'new'"):
+        ask(wave(), pools={"new": new})
+
+
 def test_a_surge_that_anomalies_told_of_is_covered(ask):
     values = wave()
     surge = {"pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high"}
