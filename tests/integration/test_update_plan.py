@@ -115,3 +115,49 @@ def test_weeks_that_are_missing_are_named_and_without_any_it_fails_with_the_reme
     assert "Collect for longer, raise simulate_weeks where older weeks are known, or plan without it." in said
     code, said = lab(planning(lab.directory, simulate_weeks=0))
     assert "simulate_weeks: 0 is out of range. Give a number from 1 to 52." in said
+
+
+def existing(**more):
+    """A play with a serial that plans on the spot, at a moment that is given."""
+    given = "".join(f", {name}={value!r}" for name, value in {"now": timing.iso(NOW), **more}.items())
+    return {
+        "hosts": f"{{{{ lookup('lowtide.fleet.update_hosts', 'web'{given}) }}}}",
+        "serial": f"{{{{ lookup('lowtide.fleet.update_batches', 'web'{given}) }}}}",
+        "order": "inventory",
+        "tasks": [{"ansible.builtin.debug": {"msg": "batch is {{ ansible_play_batch }}"}, "run_once": True}],
+    }
+
+
+def test_plans_on_the_spot_learn_how_long_an_update_takes_from_the_inventorys_state(lab):
+    kept = {"path": str(lab.directory / "state.duckdb")}
+    asked = options.checked(
+        {"history": {"path": str(lab.directory / "history.duckdb")}, "pools": {"web": {}}, "state": kept},
+        {**options.COMMON, **options.STATE},
+        "test",
+    )
+    with history.open_state(asked) as store:
+        for number in range(6):
+            at = NOW - datetime.timedelta(hours=number + 1)
+            store.append("update-duration", "web", {"seconds": 640.0 + number, "server": "w0"}, now=at)
+    code, said = lab(existing(), lowtide_state=kept)
+    assert code == 0, said
+    assert "web: a server takes 11 min, as nine of ten of its last 6 updates did at most" in said
+    code, said = lab(existing(durations={"web": [30] * 5}), lowtide_state=kept)
+    assert code == 0, said
+    assert "web: a server takes 30 s, as nine of ten of its last 5 updates did at most" in said
+    code, said = lab(existing())
+    assert code == 0, said
+    assert "nine of ten" not in said
+
+
+def test_plans_on_the_spot_are_held_while_the_pool_is_anomalous(lab):
+    strange = lab.values.copy()
+    strange[-3:] = 5000
+    lab.keep(strange)
+    code, said = lab(existing())
+    assert code != 0
+    assert "anomalies: web: requests of web: 6.8 times the 99 % bound" in said, said
+    assert "or plan all the same with anomalies=ignore" in said
+    code, said = lab(existing(anomalies="ignore"))
+    assert code == 0, said
+    assert "batch is" in said
