@@ -39,5 +39,5 @@ options:
     default: 0
 requirements:
   - numpy >= 1.26
-  - duckdb >= 1.1 (with O(history.type=duckdb))
+  - duckdb >= 1.1 (with a history of type C(duckdb))
 """

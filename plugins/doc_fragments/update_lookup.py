@@ -6,7 +6,10 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options of the lookups that give C(hosts) and C(serial) an update plan."""
+    """The options of the lookups that give C(hosts) and C(serial) an update plan.
+
+    It goes before the fragments that they share with the module update_plan, and adds to them.
+    """
 
     DOCUMENTATION = r"""
 options:
@@ -40,40 +43,19 @@ options:
     vars:
       - name: lowtide_tenants
   deadline:
-    description: When the last batch must have ended; a time, or a duration from O(now).
-    type: str
     vars:
       - name: lowtide_deadline
   now:
     description: The moment to decide for. The present when unset.
     type: str
-  awake:
-    description: Standbys that are awake and carry load already.
-    type: list
-    elements: str
-    default: []
   use_standbys:
     description: Whether the plan may count on standbys. A playbook that counts on them must wake them before.
     type: bool
     default: false
-  horizon:
-    description: How far to look ahead.
-    type: str
-    default: 24h
-  step:
-    description: The spacing of the forecast.
-    type: str
-    default: 5m
-  model:
-    description: The model to forecast by.
-    type: str
-    default: auto
-  history_window:
-    description: How far to look back.
-    type: str
-    default: 30d
-  seed:
-    description: Of everything random.
-    type: int
-    default: 0
+  state:
+    vars:
+      - name: lowtide_state
+  placement:
+    vars:
+      - name: lowtide_placement
 """

@@ -16,6 +16,9 @@ description:
     planning.
 extends_documentation_fragment:
   - lowtide.fleet.update_lookup
+  - lowtide.fleet.update_plan
+  - lowtide.fleet.outlook
+  - lowtide.fleet.state
 options:
   _terms:
     description: Names of servers. The host of the task when none is named.

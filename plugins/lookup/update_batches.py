@@ -19,6 +19,9 @@ description:
   - A play whose hosts are not in the plan, or not in its order, is an error.
 extends_documentation_fragment:
   - lowtide.fleet.update_lookup
+  - lowtide.fleet.update_plan
+  - lowtide.fleet.outlook
+  - lowtide.fleet.state
 notes:
   - Use C(lookup), not C(query).
 seealso:

@@ -16,9 +16,13 @@ description:
   - A C(--limit) that leaves no server of the plan is an error.
 extends_documentation_fragment:
   - lowtide.fleet.update_lookup
+  - lowtide.fleet.update_plan
+  - lowtide.fleet.outlook
+  - lowtide.fleet.state
 notes:
   - C(hosts) of a play sees no inventory variables; for O(history) and O(pools) this lookup reads C(lowtide_history) and
-    C(lowtide_pools) from the inventory itself.
+    C(lowtide_pools) from the inventory itself, and with them C(lowtide_state), C(lowtide_placement), C(lowtide_tenant) and
+    C(lowtide_tenants).
 seealso:
   - plugin: lowtide.fleet.update_batches
     plugin_type: lookup

@@ -22,6 +22,8 @@ description:
   - Which servers are in service is read from the pool's balancer; a pool without one counts its servers, and the standbys
     that the plan woke, less those that the run has lost.
   - In check mode it looks once, says what it would do, and never fails.
+  - With O(now) given it decides for that moment, at once and without waiting, as it would after O(timeout); the batch goes,
+    shrinks or stops by what was known then.
 options:
   plan:
     description: The plan that M(lowtide.fleet.update_plan) returned, or the path of a JSON file with it.

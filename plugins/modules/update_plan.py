@@ -24,9 +24,6 @@ description:
   - It decides and explains; it acts on nothing. Where no window keeps the risk, it fails and says what binds and what would
     help.
 options:
-  deadline:
-    description: When the last batch must have ended; a time, or a duration from O(now). O(horizon) when unset.
-    type: str
   hosts:
     description:
       - Servers to update, of those of the pools. All when empty.
@@ -34,81 +31,25 @@ options:
     type: list
     elements: str
     default: []
-  awake:
-    description: Standbys that are awake and carry load already.
-    type: list
-    elements: str
-    default: []
   use_standbys:
     description: Whether standbys may be woken for the update.
     type: bool
     default: true
-  durations:
+  simulate:
     description:
-      - How long earlier updates of one server took, by pool, each a list of seconds.
-      - With five or more, what nine of ten took at most goes before C(update.duration) of the pool.
-      - Those of earlier runs are read from O(state), or else O(history), for pools that are not named here.
-    type: dict
-    default: {}
-  anomalies:
-    description: V(hold) makes no plan while the demand of a pool is flagged as anomalous; its forecast can't be trusted then.
-    type: str
-    choices: [hold, ignore]
-    default: ignore
-  placement:
+      - Whether to replay the plan on the history, on the same weekday of the last weeks at the same local hours, and beside it
+        C(serial=25%) begun at O(now) without standbys. RV(simulation) tells how often capacity would have been short.
+      - An error where none of these weeks is known.
+    type: bool
+    default: false
+  simulate_weeks:
     description:
-      - Where to read which ESXi host each server runs on, which becomes its failure domain; C(update.failure_domains) of a pool
-        goes before it.
-    type: dict
-    suboptions:
-      find:
-        description: How servers are found among virtual machines, as in M(lowtide.fleet.standby).
-        type: dict
-        suboptions:
-          names:
-            description: Names of virtual machines by server name, where they differ.
-            type: dict
-            default: {}
-          folder:
-            description: Look only in this folder, and below it.
-            type: str
-          attribute:
-            description: The custom attribute that holds the server's name.
-            type: str
-          attributes:
-            description: Look only among virtual machines whose custom attributes have these values.
-            type: dict
-            default: {}
-          tag:
-            description: Look only among virtual machines with this tag, C(name) or C(category:name).
-            type: str
-      connection:
-        description: How to reach vCenter, as in M(lowtide.fleet.standby). The account needs C(System.View) only.
-        type: dict
-        suboptions:
-          hostname:
-            description: Name or address. The environment variable E(VMWARE_HOST) where it is not given.
-            type: str
-          username:
-            description: Account to log in with. The environment variable E(VMWARE_USER) where it is not given.
-            type: str
-          password:
-            description: Its password. The environment variable E(VMWARE_PASSWORD) where it is not given.
-            type: str
-          port:
-            description: Port of the vSphere API. The environment variable E(VMWARE_PORT) where it is not given.
-            type: int
-            default: 443
-          validate_certs:
-            description:
-              - Whether the server's certificate must be trusted. The environment variable E(VMWARE_VALIDATE_CERTS) where it is
-                not given.
-            type: bool
-            default: true
-          ca_path:
-            description: PEM file of the authority that signed the server's certificate, where the system does not know it.
-            type: path
+      - How many weeks to replay, from 1 to 52. They may lie before O(history_window).
+      - Weeks of which the history lacks samples are named, and not counted.
+    type: int
+    default: 4
 extends_documentation_fragment:
+  - lowtide.fleet.update_plan
   - lowtide.fleet.pools
   - lowtide.fleet.outlook
   - lowtide.fleet.state
@@ -134,6 +75,14 @@ EXAMPLES = r"""
 - name: Say when, in which batches and why
   ansible.builtin.debug:
     msg: "{{ update.words }}"
+
+- name: Ask how it would have gone in the last eight weeks, and serial with 25% begun now
+  lowtide.fleet.update_plan:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    simulate: true
+    simulate_weeks: 8
+  register: replayed
 
 - name: Keep the plan for the playbook that updates
   ansible.builtin.copy:
@@ -298,8 +247,92 @@ forecasts:
   type: list
   elements: dict
   returned: success
+simulation:
+  description:
+    - What the plan would have met on the same weekday of the last weeks, and C(serial=25%) begun at O(now) in its place.
+    - A batch takes as long as in the plan, at the same local hour; what it leaves in service is what the plan leaves, with
+      its standbys. Batches of C(serial=25%) are a quarter of each pool, one after another, with no standby woken.
+  type: dict
+  returned: when O(simulate)
+  contains:
+    weeks:
+      description:
+        - How many weeks were asked for and replayed.
+        - C(left_out) names those that were not, by when the plan would have begun, and why.
+      type: dict
+      returned: always
+      sample:
+        asked: 4
+        replayed: 3
+        left_out: [{start: "2026-01-06T03:05:00Z", why: "web: 3 of 36 samples missing or of maintenance"}]
+    plan:
+      description: What came of the plan.
+      type: dict
+      returned: always
+      contains: &figures
+        start:
+          description: When the first batch begins, this time.
+          type: str
+          returned: always
+        end:
+          description: When the last one ends, this time.
+          type: str
+          returned: always
+        weekday:
+          description: The day of the week that it begins on, in the time zone of its first pool; it is replayed on that day.
+          type: str
+          returned: always
+        serial:
+          description: The size of each batch.
+          type: list
+          elements: int
+          returned: always
+        batches:
+          description: Batches in all the weeks replayed.
+          type: int
+          returned: always
+        short_batches:
+          description: Those in which demand was above what its servers in service carry, at any time.
+          type: int
+          returned: always
+        short_weeks:
+          description: Weeks that have such a batch.
+          type: int
+          returned: always
+        overload_minutes:
+          description: For how long demand was above it, in all.
+          type: float
+          returned: always
+        worst:
+          description:
+            - When the largest share of demand had no server. Null where all was carried.
+            - C(time) is when that step began; C(demand), C(capacity) of what was left in service, and C(lacking), their
+              difference, are in load units; C(share) is what is lacking of the demand.
+          type: dict
+          returned: always
+          sample:
+            {pool: web, batch: 2, time: "2026-01-20T14:10:00Z", demand: 2610.0, capacity: 2290.0, lacking: 320.0, share: 0.1226}
+        weeks:
+          description: The same of each week replayed, the newest first; C(start) is when its first batch would have begun.
+          type: list
+          elements: dict
+          returned: always
+          sample: [{start: "2026-01-27T03:05:00Z", short_batches: 0, overload_minutes: 0.0}]
+    serial:
+      description: What came of C(serial=25%), in the same weeks.
+      type: dict
+      returned: always
+      contains: *figures
+    words:
+      description: Both in sentences.
+      type: list
+      elements: str
+      returned: always
+      sample:
+        - "in the last 4 Tuesdays this plan would have been short in 0 of 28 batches; serial: 25% begun now, in the last 4
+          Mondays, in 3 of 16"
 words:
-  description: The plan in sentences, for the person on call.
+  description: The plan in sentences, for the person on call, and with O(simulate) what the simulation says.
   type: list
   elements: str
   returned: success

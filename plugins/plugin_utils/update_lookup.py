@@ -20,7 +20,12 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.operations import te
 
 VARIABLES = {"history": "lowtide_history", "pools": "lowtide_pools"}
 # What need not be set.
-LIMITS = {"tenant": "lowtide_tenant", "tenants": "lowtide_tenants"}
+OPTIONAL = {
+    "tenant": "lowtide_tenant",
+    "tenants": "lowtide_tenants",
+    "state": "lowtide_state",
+    "placement": "lowtide_placement",
+}
 
 display = Display()
 
@@ -140,12 +145,10 @@ def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str,
 
     A play's C(hosts) and C(serial) see the play's own variables and extra variables, but none of the inventory's.
     """
-    unset = [name for name in (*VARIABLES, *LIMITS) if given.get(name) is None]
-    if not set(unset) & set(VARIABLES):
-        return given
-    inventory = _inventory_variables(lookup, variables)
+    unset = [name for name in (*VARIABLES, *OPTIONAL) if given.get(name) is None]
+    inventory = _inventory_variables(lookup, variables) if set(unset) & set(VARIABLES) else {}
     for name in unset:
-        if name in LIMITS and LIMITS[name] not in inventory:
+        if name in OPTIONAL and OPTIONAL[name] not in inventory:
             continue
         if name in VARIABLES and VARIABLES[name] not in inventory:
             raise InvalidOption(
@@ -154,8 +157,8 @@ def _completed(lookup: LookupBase, given: dict[str, t.Any], variables: dict[str,
                 remedy=f"Set {VARIABLES[name]} in the inventory's group_vars/all, as a variable of the play, or with -e",
             )
         templar = lookup._templar.copy_with_new_env(available_variables=inventory)
-        given[name] = templar.template(inventory[{**VARIABLES, **LIMITS}[name]])
-    return {name: value for name, value in given.items() if name not in LIMITS or value is not None}
+        given[name] = templar.template(inventory[{**VARIABLES, **OPTIONAL}[name]])
+    return {name: value for name, value in given.items() if name not in OPTIONAL or value is not None}
 
 
 def _inventory_variables(lookup: LookupBase, variables: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -7,10 +7,13 @@
     .venv/bin/python tests/benchmarks/updates.py speed [--servers 10000] [--steps 288] [--domains 50]
     .venv/bin/python tests/benchmarks/updates.py optimum [--instances 100] [--servers 12] [--domains 4]
     .venv/bin/python tests/benchmarks/updates.py calibration [--data FOLDER] [--pools 24] [--origins 60] [--seed 7]
+    .venv/bin/python tests/benchmarks/updates.py simulate [--data FOLDER] [--pools 24] [--origins 28] [--seed 7]
 
 ``speed`` starts a process for each plan and counts its CPU time with all imports. ``optimum`` solves random updates with
 scipy's HiGHS too. ``calibration`` sums VMs of real traces to pools, forecasts each at many moments from what was known
-then, plans an update with a risk of 1 %, and looks at what came: in how many batches was capacity short?
+then, plans an update with a risk of 1 %, and looks at what came: in how many batches was capacity short? ``simulate`` does so
+at random moments of the day, with C(serial: 25%) begun at that moment beside it, and compares what came with what the
+simulation had told: the same weekday of the two weeks before.
 """
 
 from __future__ import annotations
@@ -135,13 +138,87 @@ def calibration(asked: argparse.Namespace) -> None:
     print(f"all but those held out: short in {whole[0] / whole[1]:.2%} of {whole[1]} batches")
 
 
+def simulate(asked: argparse.Namespace) -> None:
+    """How often low tide and C(serial: 25%) begun by day were short, and how often the simulation had said so."""
+    import traces
+
+    data = traces.folder(asked.data)
+    sources = {
+        "Bitbrains, August": (traces.bitbrains(data, "08"), 100),
+        "Bitbrains, September": (traces.bitbrains(data, "09"), 100),
+        "Azure": (traces.azure(data), 30),
+    }
+    every = []
+    for name, (machines, size) in sources.items():
+        found = [
+            updated
+            for known, ahead, came in _replays(machines, size, asked, _by_day(machines.shape[1], asked))
+            for duration in ("5m", "10m", "30m")
+            for updated in _simulated(known, ahead, came, duration)
+        ]
+        every += found
+        _say(name, found)
+    _say("all", every)
+
+
+def _by_day(steps: int, asked: argparse.Namespace) -> np.ndarray:
+    """Random moments from 9:00 to 17:00 by the clock of a trace, of days with two weeks before them and one day after."""
+    day = 86400 // STEP
+    days = np.linspace(14, steps // day - 2, asked.origins).round().astype(int)
+    return days * day + np.random.default_rng(asked.seed).integers(9 * 12, 17 * 12, asked.origins)
+
+
+def _simulated(
+    known: np.ndarray, ahead: DemandForecast, came: np.ndarray, duration: str
+) -> t.Iterator[tuple[dict[str, t.Any], dict[str, t.Any]]]:
+    """What a simulation told of an update, and what came of it; nothing where there is no plan."""
+    servers = 24
+    pools = _pool(servers, float(np.quantile(known, 0.99)) / (0.85 * servers), duration=duration)
+    try:
+        plan = updates.plan(pools, {"web": ahead}, now=NOW, deadline=ahead.end)
+    except updates.NoWindow:
+        return
+    key, week = (SeriesKey("web", None, "load"),), datetime.timedelta(weeks=1)
+    past = Series(key, known[None, :], NOW, STEP)
+    # What came is replayed as if it had been a week ago.
+    after = Series(key, np.concatenate([known, came])[None, :], ahead.end - week, STEP)
+    told, was = (
+        updates.simulate(plan, pools, {"web": series}, in_service={"web": servers}, weeks=weeks)
+        for series, weeks in ((past, 2), (after, 1))
+    )
+    yield told, was
+
+
+def _say(name: str, found: t.Sequence[tuple[dict[str, t.Any], dict[str, t.Any]]]) -> None:
+    print(f"{name}: {len(found)} updates")
+    for way, title in (("plan", "low tide"), ("serial", "serial: 25%")):
+        for place, kind in ((1, "what came"), (0, "simulated")):
+            seen = [item[place][way] for item in found]
+            batches, short, weeks, minutes = (
+                sum(figures[key] for figures in seen)
+                for key in ("batches", "short_batches", "short_weeks", "overload_minutes")
+            )
+            runs = sum(len(figures["weeks"]) for figures in seen)
+            print(
+                f"  {title}, {kind}: short in {short / batches:.2%} of {batches} batches, in {weeks / runs:.1%} of {runs} "
+                f"updates; {minutes / runs:.2f} minutes of overload each"
+            )
+        warned = [item[1][way]["short_weeks"] for item in found if item[0][way]["short_weeks"]]
+        calm = [item[1][way]["short_weeks"] for item in found if not item[0][way]["short_weeks"]]
+        for said, outcomes in (("where the simulation was short", warned), ("where it was not", calm)):
+            share = f"{np.mean(outcomes):.1%}" if outcomes else "none"
+            print(f"  {title}, {said}: short in {share} of {len(outcomes)} updates", flush=True)
+
+
 def _cluster(path: pathlib.Path, column: str) -> np.ndarray:
     """The load of a cluster, shape (1, time)."""
     with path.open(encoding="utf-8") as lines:
         return np.array([[float(row[column] or "nan") for row in csv.DictReader(lines)]])
 
 
-def _replays(machines: np.ndarray, size: int, asked: argparse.Namespace) -> t.Iterator[tuple[t.Any, ...]]:
+def _replays(
+    machines: np.ndarray, size: int, asked: argparse.Namespace, moments: np.ndarray | None = None
+) -> t.Iterator[tuple[t.Any, ...]]:
     """Pools at moments: what was known, the forecast, and what came."""
     from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
 
@@ -151,7 +228,8 @@ def _replays(machines: np.ndarray, size: int, asked: argparse.Namespace) -> t.It
     pools = np.array([np.nansum(machines[rows], axis=0) for rows in chosen])
     day = 86400 // STEP
     # The newer half is replayed; a forecast knows only what was before it.
-    for now in np.linspace(pools.shape[1] // 2, pools.shape[1] - day, asked.origins).astype(int):
+    newer = np.linspace(pools.shape[1] // 2, pools.shape[1] - day, asked.origins).astype(int)
+    for now in newer if moments is None else moments:
         known = pools[:, :now]
         answer = forecast(known, step_seconds=STEP, horizon=day, quantiles=LEVELS)
         for row in range(len(pools)):
@@ -185,6 +263,7 @@ def main() -> None:
         ("one-plan", one_plan, {"servers": 10_000, "steps": 288, "domains": 50}),
         ("optimum", optimum, {"instances": 100, "servers": 12, "domains": 4}),
         ("calibration", calibration, {"pools": 24, "origins": 60, "seed": 7}),
+        ("simulate", simulate, {"pools": 24, "origins": 28, "seed": 7}),
     ):
         kind = kinds.add_parser(name)
         kind.set_defaults(function=function)
@@ -192,7 +271,7 @@ def main() -> None:
             kind.add_argument(f"--{option}", type=int, default=default)
         if function is one_plan:
             kind.add_argument("--duration", default="5m")
-        if function is calibration:
+        if function in (calibration, simulate):
             kind.add_argument("--data")
     asked = parser.parse_args()
     asked.function(asked)

@@ -174,14 +174,20 @@ def test_a_low_tide_too_far_ahead_is_not_waited_for(fleet):
 
 
 def test_check_mode_acts_on_nothing(fleet):
-    """However far ahead the low tide is."""
+    """However far ahead the low tide is. It can tell how the plan would have gone in the last weeks."""
     fleet.vcenter.forget()
     done = playbook(
         fleet, ROOT / "playbooks" / "rolling_update.yml", "--check", "-e", '{"lowtide_max_wait": -3600}',
-        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"),
+        lowtide_update_tasks=str(ROOT / "tests" / "demo" / "update.yml"), lowtide_simulate=True, lowtide_simulate_weeks=3,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "8 servers would be updated in" in done.stdout
+    told = " ".join(done.stdout.split())
+    # A quarter of five servers and of three is one each.
+    assert re.search(
+        r"in the last 3 \w+days this plan would have been short in \d+ of \d+ batches; serial: 25% begun now.* in \d+ of 24",
+        told,
+    ), done.stdout
     assert fleet.vcenter.history() == []
     assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
 

@@ -56,9 +56,9 @@ def documentation(kind: str, name: str) -> dict[str, t.Any]:
     said = yaml.safe_load(importlib.import_module(f"{COLLECTION}.{kind}.{name}").DOCUMENTATION)
     merged: Options = {}
     for used in said.get("extends_documentation_fragment", []):
-        if used.startswith("lowtide.fleet."):
-            merged.update(fragment(used.removeprefix("lowtide.fleet.")))
-    # As Ansible does: what the plugin says of an option goes over what the fragment says, key by key.
+        for option, more in fragment(used.removeprefix("lowtide.fleet.")).items() if used.startswith("lowtide") else ():
+            merged[option] = {**more, **merged.get(option, {})}
+    # As Ansible does: what the plugin says of an option goes over what fragments say, and these over later ones, key by key.
     for option, own in (said.get("options") or {}).items():
         merged[option] = {**merged.get(option, {}), **own}
     return {**said, "options": merged}
@@ -95,6 +95,17 @@ def test_a_lookup_takes_what_its_module_takes(lookup):
         for taken in (module, said)
     ]
     assert differences(*comparable) == []
+
+
+@pytest.mark.parametrize("lookup", ["update_batch", "update_batches", "update_hosts"])
+def test_a_lookup_that_plans_on_the_spot_takes_what_update_plan_takes(lookup):
+    """But for what makes no sense there: the terms stand for the pools, and the play's limit for hosts."""
+    module, said = documentation("modules", "update_plan")["options"], documentation("lookup", lookup)["options"]
+    assert said.keys() - module.keys() == {"_terms", "plan"}
+    assert module.keys() - said.keys() == {"hosts", "pool", "simulate", "simulate_weeks"}
+    for name in said.keys() & module.keys() - {"history", "pools", "tenants", "use_standbys"}:
+        keys = ("type", "elements", "choices", "default", "suboptions")
+        assert [said[name].get(key) for key in keys] == [module[name].get(key) for key in keys], name
 
 
 @pytest.mark.parametrize("pool_option", sorted(options.POOL))

@@ -33,7 +33,7 @@ class Stopped(LowtideError):
 
 
 def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) -> dict[str, t.Any]:
-    """Let the next batch go, wait until it may, or stop the run.
+    """Let the next batch go, wait until it may, or stop the run. With C(now) given, it decides for that moment at once.
 
     :param run: Where the play stands.
     :returns: ``decision``, ``batch`` (its number in the plan), ``batches``, ``waited_seconds``, ``words``.
@@ -50,14 +50,15 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
         waited = time.monotonic() - began
         if patience is None:
             patience = timeout + _pause(plan, run, now)
-        if verdict.decision != "wait" or check_mode or waited + interval > patience:
+        # At a moment that is given, nothing changes by waiting.
+        if verdict.decision != "wait" or check_mode or params["now"] or waited + interval > patience:
             break
         time.sleep(interval)
     number, decision = _batch_number(plan, run), verdict.decision
     if decision == "wait" and params["shrink"] and verdict.hosts:
         decision = "shrink"
     if decision in ("wait", "stop") and not check_mode:
-        waiting = f" after waiting {timing.words(waited)}" if decision == "wait" else ""
+        waiting = f" after waiting {timing.words(waited)}" if decision == "wait" and not params["now"] else ""
         raise Stopped(
             f"batch {number} of {len(plan['batches'])} does not go{waiting}: {'; '.join(verdict.reasons)}",
             remedy="What was updated is back in service, and what was not is untouched; plan anew when the cause is gone",
@@ -95,7 +96,7 @@ def _look(
     """
     seen = outlook.outlook({**params, "pool": plan["pools"]}, lambda pool: 1 - pool["update"]["risk"])
     standbys = owned_standbys(seen.pools)
-    now = seen.now if params["now"] else datetime.datetime.now(datetime.UTC)
+    now = seen.now if params["now"] else _present()
     step = int(now.timestamp() // timing.duration(params["step"], "step"))
     if params["anomalies"] == "hold" and step not in strange:
         strange[step] = update_rules.strange(params, seen.pools)
@@ -113,6 +114,10 @@ def _look(
         anomalous=strange.get(step),
     )
     return verdict, seen.warnings, now
+
+
+def _present() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _serving(

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
+import math
 import pathlib
 import typing as t
 
@@ -15,7 +17,7 @@ from .. import options, timing
 from ..errors import InvalidOption, LowtideError
 from ..planning import updates
 from ..planning.demand import owned_standbys
-from . import outlook, update_rules
+from . import forecast, outlook, update_rules
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -26,9 +28,14 @@ SPEC: options.ArgumentSpec = dict(
     use_standbys=dict(type="bool", default=True),
     durations=dict(type="dict", default={}),
     placement=dict(type="dict", options=options.PLACEMENT),
-    anomalies=dict(type="str", choices=["hold", "ignore"], default="ignore"),
+    anomalies=dict(type="str", choices=["hold", "ignore"], default="hold"),
+    simulate=dict(type="bool", default=False),
+    simulate_weeks=dict(type="int", default=4),
     **options.STATE,
 )
+
+# How many weeks back a simulation may look.
+_MOST_WEEKS = 52
 
 
 class Anomalous(LowtideError):
@@ -38,8 +45,15 @@ class Anomalous(LowtideError):
 def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """When to update which servers, in which batches, with which standbys awake.
 
-    :returns: ``plan``, a plain dict; ``forecasts`` it was made from; ``words``; ``warnings``.
+    :returns: ``plan``, a plain dict; ``forecasts`` it was made from; ``words``; ``warnings``; and with ``simulate`` what it
+        would have met in the past as ``simulation``.
     """
+    if not 1 <= params["simulate_weeks"] <= _MOST_WEEKS:
+        raise InvalidOption(
+            f"{params['simulate_weeks']} is out of range",
+            option="simulate_weeks",
+            remedy=f"Give a number from 1 to {_MOST_WEEKS}",
+        )
     seen = outlook.outlook(params, lambda pool: 1 - pool["update"]["risk"])
     ends = min(forecast.end for forecast in seen.forecasts.values())
     deadline = deadline_at(params["deadline"], seen.now) if params["deadline"] else ends
@@ -57,16 +71,17 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         )
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
     standbys = owned_standbys(seen.pools)
+    in_service = {
+        name: pool["servers"] + [server for server in standbys[name] if server in awake]
+        for name, pool in seen.pools.items()
+    }
     plan = updates.plan(
         _narrowed(update_rules.placed(seen.pools, params["placement"]), params["hosts"]),
         seen.forecasts,
         now=seen.now,
         deadline=min(deadline, ends),
         server_loads=seen.loads if any(seen.loads.values()) else None,
-        in_service={
-            name: pool["servers"] + [server for server in standbys[name] if server in awake]
-            for name, pool in seen.pools.items()
-        },
+        in_service=in_service,
         spare_standbys={name: [server for server in names if server not in awake] for name, names in standbys.items()}
         if params["use_standbys"]
         else None,
@@ -76,13 +91,34 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
             **update_rules.durations(params["durations"], seen.pools),
         },
     )
+    simulation = _simulated(params, seen, plan, in_service) if params["simulate"] else None
     return {
         "changed": False,
         "plan": plan,
         "forecasts": seen.items,
-        "words": plan["words"],
+        **({"simulation": simulation} if simulation else {}),
+        "words": plan["words"] + (simulation["words"] if simulation else []),
         "warnings": seen.warnings,
     }
+
+
+def _simulated(
+    params: dict[str, t.Any], seen: outlook.Outlook, plan: dict[str, t.Any], in_service: dict[str, list[str]]
+) -> dict[str, t.Any]:
+    """What a plan would have met in the past, which may lie before the history that forecasts are made from."""
+    pools = {name: seen.pools[name] for name in plan["pools"]}
+    ahead = (timing.moment(plan["window"]["end"]) - seen.now).total_seconds()
+    # The weeks wanted, those that the plan reaches into, and what may be between.
+    weeks = params["simulate_weeks"] + math.ceil(max(0.0, ahead) / 604800) + 1
+    asked = forecast.asked_for({**params, "quantiles": [0.5], "per_server": False, "history_window": f"{weeks}w"})
+    asked = dataclasses.replace(asked, now=seen.now)
+    return updates.simulate(
+        plan,
+        pools,
+        {name: forecast.read(params["history"], {name: pool}, asked) for name, pool in pools.items()},
+        in_service={name: len(in_service[name]) for name in pools},
+        weeks=params["simulate_weeks"],
+    )
 
 
 def _narrowed(pools: dict[str, dict[str, t.Any]], hosts: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:

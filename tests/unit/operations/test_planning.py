@@ -51,9 +51,8 @@ def ask(monkeypatch):
     monkeypatch.setattr(update_rules, "strange", lambda params, pools: {})
 
     def run(operation, spec, demand=50.0, run=None, **params):
-        checked = options.checked(
-            {"history": {}, "pools": definitions(), "now": timing.iso(NOW), **params}, spec, "test"
-        )
+        given = {"history": {}, "pools": definitions(), "now": timing.iso(NOW), **params}
+        checked = options.checked({name: value for name, value in given.items() if value is not None}, spec, "test")
         more = {} if run is None else {"run": run}
         return operation({**checked, "demand": demand}, check_mode=params.pop("check_mode", False), **more)
 
@@ -128,45 +127,74 @@ def test_the_gate_stops_on_a_lost_host_at_once(gate):
         gate(lost=["w0"], timeout="10m")
 
 
-def test_the_gate_waits_no_longer_than_it_may(gate, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds since then, as the gate sees them, which sleeping moves on."""
+    passed = [0.0]
+    monkeypatch.setattr(update_gate.time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: passed.__setitem__(0, passed[0] + seconds))
+    monkeypatch.setattr(update_gate, "_present", lambda: NOW + datetime.timedelta(seconds=passed[0]))
+    return passed
+
+
+def test_the_gate_waits_no_longer_than_it_may(gate, clock):
     with pytest.raises(update_gate.Stopped, match="after waiting 45 s: web: "):
-        gate(demand=150.0, timeout="50s", interval="15s", batch=0)
+        gate(demand=150.0, timeout="50s", interval="15s", batch=0, now=None)
     assert clock == [45.0]
 
 
-def test_the_gate_shrinks_a_batch_only_when_asked_and_only_after_waiting(ask, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+def test_the_gate_of_a_moment_that_is_given_answers_at_once(gate, clock):
+    with pytest.raises(update_gate.Stopped, match="^batch 1 of 2 does not go: web: 150 requests now"):
+        gate(demand=150.0, timeout="50s", interval="15s", batch=0)
+    assert gate(batch=0)["waited_seconds"] == 0.0
+    assert clock == [0.0]
+
+
+def test_the_gate_waits_for_the_window_by_the_clock_and_not_at_a_moment_before_it(ask, clock):
+    begin = timing.iso(NOW + datetime.timedelta(seconds=40))
+    later = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])["plan"]
+    later["window"]["start"] = begin
+    play = Run(HOSTS, HOSTS, later["hosts"][:1])
+    asked = {"run": play, "plan": later, "timeout": "50s", "interval": "15s"}
+    with pytest.raises(update_gate.Stopped, match=f"does not go: the window begins at {begin}, in 40 s"):
+        ask(update_gate.update_gate, update_gate.SPEC, **asked)
+    # What holds a batch whatever its size leaves nothing to shrink it to.
+    with pytest.raises(update_gate.Stopped, match="the window begins"):
+        ask(update_gate.update_gate, update_gate.SPEC, **asked, shrink=True)
+    result = ask(update_gate.update_gate, update_gate.SPEC, **asked, now=None)
+    assert (result["decision"], result["waited_seconds"]) == ("go", 45.0)
+    clock[0] = 0.0
+    with pytest.raises(update_gate.Stopped, match="after waiting 15 s: the window begins"):
+        ask(update_gate.update_gate, update_gate.SPEC, **{**asked, "timeout": "20s"}, now=None)
+
+
+def test_the_gate_shrinks_a_batch_only_when_asked_and_only_after_waiting(ask, clock):
     wide = {**definitions()["web"], "servers": ["w0", "w1", "w2"], "update": {"max_unavailable": "100%"}}
     plan = ask(update_plan.update_plan, update_plan.SPEC, pools={"web": wide}, use_standbys=False)["plan"]
     assert plan["serial"] == [2, 1]
     play = Run(plan["hosts"], plan["hosts"], plan["hosts"][:2])
     asked = {"pools": {"web": wide}, "run": play, "plan": plan, "demand": 150.0, "timeout": "50s"}
     with pytest.raises(update_gate.Stopped, match="after waiting 45 s"):
-        ask(update_gate.update_gate, update_gate.SPEC, **asked)
-    result = ask(update_gate.update_gate, update_gate.SPEC, **asked, shrink=True)
-    assert (result["decision"], result["hosts"], result["left"]) == ("shrink", plan["hosts"][:1], plan["hosts"][1:2])
-    assert result["waited_seconds"] == 45.0
+        ask(update_gate.update_gate, update_gate.SPEC, **asked, now=None)
+    for now, waited in ((None, 45.0), (timing.iso(NOW), 0.0)):
+        clock[0] = 0.0
+        result = ask(update_gate.update_gate, update_gate.SPEC, **asked, shrink=True, now=now)
+        assert (result["decision"], result["hosts"]) == ("shrink", plan["hosts"][:1])
+        assert (result["left"], result["waited_seconds"]) == (plan["hosts"][1:2], waited)
 
 
-def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(update_gate.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(update_gate.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, clock):
     # The second batch is planned for five minutes after the first.
     with pytest.raises(update_gate.Stopped, match="after waiting 6 min"):
-        gate(demand=150.0, timeout="60s", interval="15s")
+        gate(demand=150.0, timeout="60s", interval="15s", now=None)
 
 
-def test_a_strange_pool_holds_the_gate_and_the_plan_only_when_asked(gate, ask, monkeypatch):
+def test_a_strange_pool_holds_the_gate_and_the_plan_unless_told_otherwise(gate, ask, monkeypatch):
     monkeypatch.setattr(update_rules, "strange", lambda params, pools: {"web": "requests is unusually high"})
     with pytest.raises(update_gate.Stopped, match="web: requests is unusually high"):
         gate(timeout="0s", batch=0)
     assert gate(timeout="0s", batch=0, anomalies="ignore")["decision"] == "go"
-    assert ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])["plan"]["pools"] == ["web"]
-    with pytest.raises(update_plan.Anomalous, match="^anomalies: web: requests is unusually high"):
-        ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="hold")
+    with pytest.raises(update_plan.Anomalous, match="^anomalies: web: requests is unusually high.*anomalies=ignore"):
+        ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])
+    ignored = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="ignore")
+    assert ignored["plan"]["pools"] == ["web"]

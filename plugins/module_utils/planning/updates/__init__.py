@@ -5,8 +5,8 @@
 """When to update which servers, in which batches, so that what stays in service carries the demand.
 
 :mod:`.order` says which servers may go together, :mod:`.hours` when nothing may, :mod:`.room` how many may be out at a
-time, :mod:`.optimum` finds the best batches for that, :mod:`.plan` puts them together, :mod:`.explanation` says why, and
-:mod:`.remedies` what would help where there is no plan.
+time, :mod:`.optimum` finds the best batches for that, :mod:`.plan` puts them together, :mod:`.explanation` says why,
+:mod:`.remedies` what would help where there is no plan, and :mod:`.simulation` what a plan would have met in the past.
 """
 
 from __future__ import annotations
@@ -14,5 +14,6 @@ from __future__ import annotations
 from .plan import plan
 from .remedies import NoWindow
 from .room import max_unavailable
+from .simulation import simulate
 
-__all__ = ["NoWindow", "max_unavailable", "plan"]
+__all__ = ["NoWindow", "max_unavailable", "plan", "simulate"]
