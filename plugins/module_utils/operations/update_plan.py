@@ -17,7 +17,7 @@ from .. import options, timing
 from ..errors import InvalidOption, LowtideError
 from ..planning import updates
 from ..planning.demand import owned_standbys
-from . import forecast, outlook, update_rules
+from . import demands, forecast, outlook, update_rules
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -115,7 +115,7 @@ def _simulated(
     return updates.simulate(
         plan,
         pools,
-        {name: forecast.read(params["history"], {name: pool}, asked) for name, pool in pools.items()},
+        dict(demands.read(params["history"], pools, asked)),
         in_service={name: len(in_service[name]) for name in pools},
         weeks=params["simulate_weeks"],
     )
