@@ -120,16 +120,6 @@ def test_a_daily_wave_is_followed_ahead():
     assert "min of overload" in backtest.words("web", told)[0]
 
 
-def test_a_walk_that_follows_nothing_is_not_done_worse_by_the_policy_that_proved_itself():
-    random = np.random.default_rng(5)
-    demand = np.maximum(20 + np.cumsum(random.standard_t(2, 24 * DAY)) * 0.2, 1)
-    told = near.replay(demand[None, :], lead=4, step_seconds=STEP)
-    rows = np.stack([np.full(len(demand), 500.0), policies.reactive(demand, 0.8)])
-    wanted, chosen = policies.proven(rows, demand, told, ratio=5, boot=3, hold=3)
-    assert (chosen[7 * DAY :] == 1).all()
-    assert np.array_equal(wanted[7 * DAY :], rows[1, 7 * DAY :])
-
-
 def test_where_any_overload_costs_the_same_less_certainty_is_bought_where_a_server_is_dearer():
     cheap, dear = (policies.cheapest(past().near, 0, ratio, 1.0, past().demand)[14 * DAY :] for ratio in (5, 500))
     assert (dear >= cheap).all()
