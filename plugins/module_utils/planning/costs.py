@@ -153,7 +153,8 @@ def cheapest(pool: Pool, demands: numpy.ndarray, widths: numpy.ndarray, most: in
     """
     each = pool["load"]["server_capacity"] * pool["load"]["target_utilization"]
     top = max(1, min(most, math.ceil(float(demands.max()) / each - 1e-9)))
-    middle = demands[:, int(np.searchsorted(np.cumsum(widths), 0.5))].max()
+    inside = np.searchsorted(np.cumsum(widths), [0.5 - 1e-9, 0.5 + 1e-9])
+    middle = demands[:, inside].mean(axis=1).max()
     counts = np.arange(min(top, math.floor(float(middle) / each + 1e-9)), top + 1)
     chance = ((demands[:, :, None] > counts * each + 1e-9) * widths[None, :, None]).sum(axis=1).max(axis=0)
     return int(counts[(counts * server_cost(pool) + chance * overload_cost(pool)).argmin()])
