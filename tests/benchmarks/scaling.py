@@ -5,10 +5,14 @@
 """How well servers fit a load that changes, and how fast a plan is made: prints the tables of docs/scaling.md.
 
 python tests/benchmarks/scaling.py elasticity [--data ../shared/data] [--servers 20]
+python tests/benchmarks/scaling.py limits [--data ../shared/data] [--servers 20]
 python tests/benchmarks/scaling.py speed
 
 Elasticity: 5-minute control, 15-minute boot, 15-minute scale-in hold, the first 14 days (or half of a short trace)
-unscored, a mean demand of so many servers' worth, one setting for all traces. The setting was chosen on Bitbrains 2013-08.
+unscored, a mean demand of so many servers' worth, one setting for all traces. The setting was chosen on Bitbrains 2013-08
+and on the unscored days of the traces aimed at.
+Limits: what would be left of the excess if the same forecast could wait, so that it looks 15, 10 or 5 minutes ahead
+instead of 20, and how many server-hours nobody can do without.
 """
 
 from __future__ import annotations
@@ -27,21 +31,16 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import conftest  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils import options  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import near  # noqa: E402
-from ansible_collections.lowtide.fleet.plugins.module_utils.planning import elasticity, policies  # noqa: E402
+from ansible_collections.lowtide.fleet.plugins.module_utils.planning import backtest, elasticity, policies  # noqa: E402
 
 STEP = 300
 DAY = 288
 BOOT = HOLD = 3
 TARGETS = (0.003, 0.01, 0.02)
 HEADROOMS = np.arange(0, 4, 0.02)
-ROOMS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)  # headrooms of the policies that it may fall back to
-RATIOS = (
-    np.array(
-        [1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 130, 200, 300, 450, 700, 1000, 1600, 2500, 4000, 8000, 16000, 64000]
-    )
-    * 2.0
-)
+RATIOS = np.geomspace(1, 128000, 60)  # what an hour of overload costs, in hours of a server
 
 
 def column(path: pathlib.Path, name: str) -> np.ndarray:
@@ -105,28 +104,81 @@ def at(points: list[elasticity.Figures], target: float, name: str = "relative_ho
     )
 
 
-def measure(values: np.ndarray, servers: float) -> list[tuple[float, ...]]:
-    """For each target of τU: oracle's, reactive's, seasonal naive's and our hours; the share of the excess; adaptations."""
+def prepared(values: np.ndarray, servers: float) -> tuple[np.ndarray, int]:
+    """Demand in servers' worth, and the first decision that is judged."""
     demand = np.maximum(values / np.nanmean(values) * servers, 1e-3)
-    first = 14 * DAY if len(demand) > 20 * DAY else len(demand) // 2
-    replayed = near.replay(demand[None, :], lead=BOOT + 1, step_seconds=STEP)
-    (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first)
-    peer = curve([policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS], demand, first)
-    naive = curve([policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in HEADROOMS], demand, first)
-    peers = [policies.reactive(demand, 1 / (1 + room)) for room in ROOMS]
-    peers += [policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in ROOMS]
+    return demand, 14 * DAY if len(demand) > 20 * DAY else len(demand) // 2
+
+
+def ours(demand: np.ndarray, first: int, lead: int) -> list[np.ndarray]:
+    """What the product's own rules want at each cost of overload, by what it is told *lead* steps ahead."""
+    told = near.replay(demand[None, :], lead=lead, step_seconds=STEP)
     rows = []
     for ratio in RATIOS:
-        candidates = np.stack([policies.cheapest(replayed, 0, ratio, 1.0, demand), *peers])
-        rows.append(policies.proven(candidates, demand, replayed, ratio=ratio, boot=BOOT, hold=HOLD)[0])
-    ours = curve(rows, demand, first)
+        definition = {
+            "servers": ["w"],
+            "load": {"metric": "demand", "server_capacity": 1, "target_utilization": 1},
+            "slo": {"overload_cost_per_hour": float(ratio), "overload": "time"},
+            "standby": {"servers": ["s"], "cost_per_hour": 1, "lead_time": "15m"},
+        }
+        pool = options.pools({"web": definition})["web"]
+        past = backtest.Past(pool, demand, told, STEP, BOOT, HOLD, first, least=1, most=float("inf"))
+        rows.append(backtest.predictive(past))
+    return rows
+
+
+def peers(demand: np.ndarray, first: int) -> tuple[float, list[elasticity.Figures]]:
+    """The server-hours of the oracle, and reactive with every headroom."""
+    (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first)
+    return best.relative_hours, curve([policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS], demand, first)
+
+
+def measure(values: np.ndarray, servers: float) -> list[tuple[float, ...]]:
+    """For each target of τU: oracle's, reactive's, seasonal naive's and our hours; the share of the excess; adaptations."""
+    demand, first = prepared(values, servers)
+    best, peer = peers(demand, first)
+    naive = curve([policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in HEADROOMS], demand, first)
+    own = curve(ours(demand, first, BOOT + 1), demand, first)
     result = []
     for target in TARGETS:
-        hours = [at(points, target) for points in (peer, naive, ours)]
-        share = (hours[2] - best.relative_hours) / (hours[0] - best.relative_hours)
-        moves = [at(points, target, "adaptations_per_hour") for points in (peer, ours)]
-        result.append((best.relative_hours, *hours, share, *moves))
+        hours = [at(points, target) for points in (peer, naive, own)]
+        share = (hours[2] - best) / (hours[0] - best)
+        moves = [at(points, target, "adaptations_per_hour") for points in (peer, own)]
+        result.append((best, *hours, share, *moves))
     return result
+
+
+def run_limits(data: pathlib.Path, servers: float) -> None:
+    """What is left of reactive's excess with forecasts that look less far ahead, and what the least is."""
+    leads = range(BOOT + 1, 0, -1)
+    head = [
+        "trace",
+        "demand in whole servers",
+        "least",
+        "oracle",
+        "tau_U",
+        *(f"{5 * lead} min ahead" for lead in leads),
+    ]
+    print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
+    for use, found in traces(data).items():
+        if use == "unseen":
+            continue
+        for name, values in found.items():
+            demand, first = prepared(values, servers)
+            best, peer = peers(demand, first)
+            needed = policies.whole(demand)
+            # Wanted just when a boot must begin: the hold keeps it no longer than its last step of load.
+            (least,) = curve([np.append(needed[BOOT + 1 :], np.repeat(needed[-1:], BOOT + 1))], demand, first)
+            bare = needed[first + 1 :].sum() / np.nansum(demand[first + 1 :])
+            waited = {}
+            for lead in leads:
+                late = BOOT + 1 - lead
+                rows = [np.append(row[late:], np.repeat(row[-1:], late)) for row in ours(demand, first, lead)]
+                waited[lead] = curve(rows, demand, first)
+            for target in TARGETS:
+                shares = [(at(waited[lead], target) - best) / (at(peer, target) - best) for lead in leads]
+                cells = " | ".join(f"{share:.2f}" for share in shares)
+                print(f"| {name} | {bare:.3f} | {least.relative_hours:.3f} | {best:.3f} | {target:.1%} | {cells} |")
 
 
 def run_elasticity(data: pathlib.Path, servers: float) -> None:
@@ -138,9 +190,9 @@ def run_elasticity(data: pathlib.Path, servers: float) -> None:
         for name, values in found.items():
             rows = measure(values, servers)
             shares.append([row[4] for row in rows])
-            for target, (best, peer, naive, ours, share, moves, our_moves) in zip(TARGETS, rows, strict=True):
-                cells = [f"{figure:.3f}" for figure in (best, peer, naive, ours)]
-                print(f"| {name} | {target:.1%} | {' | '.join(cells)} | {share:.2f} | {moves:.2f} | {our_moves:.2f} |")
+            for target, (best, peer, naive, own, share, moves, own_moves) in zip(TARGETS, rows, strict=True):
+                cells = [f"{figure:.3f}" for figure in (best, peer, naive, own)]
+                print(f"| {name} | {target:.1%} | {' | '.join(cells)} | {share:.2f} | {moves:.2f} | {own_moves:.2f} |")
         means = np.exp(np.nanmean(np.log(np.maximum(shares, 0.05)), axis=0))
         print(f"geometric mean of the excess relative to reactive's: {' '.join(f'{mean:.2f}' for mean in means)}")
 
@@ -197,7 +249,7 @@ def _children_cpu() -> float:
 def main() -> int:
     """Run the part asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["elasticity", "speed"])
+    parser.add_argument("part", choices=["elasticity", "limits", "speed"])
     parser.add_argument("--data", type=pathlib.Path, default=conftest.ROOT.parent / "shared" / "data")
     parser.add_argument("--servers", type=float, default=20.0)
     asked = parser.parse_args()
@@ -207,7 +259,7 @@ def main() -> int:
     if not (asked.data / "README.md").is_file():
         print(f"There are no traces at {asked.data}: name their folder with --data.", file=sys.stderr)
         return 2
-    run_elasticity(asked.data, asked.servers)
+    {"elasticity": run_elasticity, "limits": run_limits}[asked.part](asked.data, asked.servers)
     return 0
 
 

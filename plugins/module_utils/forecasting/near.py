@@ -10,7 +10,7 @@ weeks before, by how well each did so far; a second regression tells the size of
 that size give the distribution (a location-scale model with conformal quantiles: Lei, G'Sell, Rinaldo, Tibshirani
 and Wasserman, *Distribution-free predictive inference for regression*, JASA 113, 2018).
 
-Every figure at a moment is made from samples up to it: both regressions are renewed once a day, from all before.
+Every figure at a moment is made from samples up to it: both regressions are renewed every hour, from all before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from .seasonal_naive import newest_known
 if t.TYPE_CHECKING:
     import numpy
 
-MEMORY_DAYS = 21  # the half-life of what a regression learned, and how far back errors are looked at
+MEMORY_DAYS = 60  # the half-life of what a regression learned
+SPREAD_DAYS = 21  # how far back errors are looked at
 RIDGE = 1e-3
 FAINT = 1e-3  # of a feature's sum of squares: one that hardly varied gets no weight
 ROBUST = 2.0  # an error of more typical errors than this weighs less (Huber)
@@ -54,7 +55,7 @@ class Near:
 
     def spread(self, row: int, moment: int) -> numpy.ndarray:
         """The errors of a series that were known at a moment, ascending; empty where there are none."""
-        oldest = max(self.first // 2, moment - MEMORY_DAYS * self.day)
+        oldest = max(self.first // 2, moment - SPREAD_DAYS * self.day)
         known = self.errors[row, oldest : max(0, moment + 1 - self.lead)]
         return np.sort(known[~np.isnan(known)])
 
@@ -101,14 +102,14 @@ def replay(values: numpy.ndarray, *, lead: int, step_seconds: int) -> Near:
     target = np.full(logs.shape, np.nan)
     target[:, :-lead] = np.where(known[:, lead:], logs[:, lead:] - logs[:, :-lead], np.nan)
     seen = _changes(logs, np.log(usual), lead, day, week)
-    expected = np.clip(_learn(seen, target, lead, day, np.zeros(logs.shape), robust=True), -1, 1)
+    expected = np.clip(_learn(seen, target, lead, day, day, np.zeros(logs.shape), robust=True), -1, 1)
     centre = np.exp(logs + expected)
     came = np.full(logs.shape, np.nan)
     came[:, :-lead] = np.where(known[:, lead:], filled[:, lead:] / centre[:, :-lead] - 1, np.nan)
     size = np.clip(np.abs(np.nan_to_num(came)), 0, 1)
     sizes, start = _sizes(logs, np.log(usual), size, lead, day)
     wanted = np.where(np.isnan(came), np.nan, np.log(size + SMALLEST / 2))
-    scale = np.exp(_learn(sizes, wanted, lead, 2 * day, start, step=day))
+    scale = np.exp(_learn(sizes, wanted, lead, day, 2 * day, start, done=day))
     return Near(centre, scale, came / scale, lead, day, 4 * day)
 
 
@@ -187,33 +188,36 @@ def _learn(
     x: numpy.ndarray,
     y: numpy.ndarray,
     lead: int,
+    day: int,
     begin: int,
     start: numpy.ndarray,
     *,
+    done: int = 0,
     robust: bool = False,
-    step: int | None = None,
 ) -> numpy.ndarray:
-    """What a regression that is renewed once a day says at each moment, knowing what came until then.
+    """What a regression that is renewed every hour says at each moment, knowing what came until then.
 
     :param x: Shape (series, time, features). :param y: What came, by the moment it is asked at, NaN where unknown.
     :param begin: The first column at which it speaks; before it, *start* does.
+    :param done: The first column that it learns from.
     """
-    step = step or begin
+    step = max(1, day // 24)
     use, target = ~np.isnan(y), np.nan_to_num(y)
     count = x.shape[2]
     gram, side = np.zeros((len(x), count, count)), np.zeros((len(x), count))
-    weights, told, done = np.zeros((len(x), count)), start.copy(), begin // 2 if begin > step else 0
-    fade = 0.5 ** (1 / MEMORY_DAYS)
+    weights, told = np.zeros((len(x), count)), start.copy()
     for low in range(begin, x.shape[1], step):
         part = slice(done, low + 1 - lead)
         if part.stop <= part.start:
             continue
         rows, wanted, weight = x[:, part], target[:, part], use[:, part].astype(float)
         if robust:
-            error = np.abs(wanted - (rows @ weights[:, :, None])[..., 0])
+            lately = slice(max(0, part.stop - day), part.stop)
+            error = np.abs(target[:, lately] - (x[:, lately] @ weights[:, :, None])[..., 0])
             typical = 1.5 * np.median(error, axis=1, keepdims=True) + 1e-3
-            weight *= np.minimum(1, ROBUST * typical / np.maximum(error, 1e-9))
+            weight *= np.minimum(1, ROBUST * typical / np.maximum(error[:, part.start - part.stop :], 1e-9))
         weighted = (rows * weight[..., None]).transpose(0, 2, 1)
+        fade = 0.5 ** ((part.stop - part.start) / (day * MEMORY_DAYS))
         gram = gram * fade + weighted @ rows
         side = side * fade + (weighted @ wanted[..., None])[..., 0]
         done = part.stop

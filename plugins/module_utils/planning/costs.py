@@ -149,9 +149,13 @@ def cheapest(pool: Pool, demands: numpy.ndarray, widths: numpy.ndarray, most: in
     """The number of servers whose cost and expected overload is least, where any overload costs the same.
 
     Demand counts as overload where it exceeds the target utilization, so that both ways of counting plan to the same room.
+    None below what the middle of the demands needs is looked at, as in :func:`.policies.cheapest`.
     """
     each = pool["load"]["server_capacity"] * pool["load"]["target_utilization"]
-    counts = np.arange(0, max(1, min(most, math.ceil(float(demands.max()) / each - 1e-9))) + 1)
+    top = max(1, min(most, math.ceil(float(demands.max()) / each - 1e-9)))
+    inside = np.searchsorted(np.cumsum(widths), [0.5 - 1e-9, 0.5 + 1e-9])
+    middle = demands[:, inside].mean(axis=1).max()
+    counts = np.arange(min(top, math.floor(float(middle) / each + 1e-9)), top + 1)
     chance = ((demands[:, :, None] > counts * each + 1e-9) * widths[None, :, None]).sum(axis=1).max(axis=0)
     return int(counts[(counts * server_cost(pool) + chance * overload_cost(pool)).argmin()])
 

@@ -14,12 +14,12 @@ import typing as t
 
 from ..forecasting.near import Near
 from ..libraries import numpy as np
-from .elasticity import carrying, powered
 
 if t.TYPE_CHECKING:
     import numpy
 
-COUNTS = 60  # numbers of servers that the cheapest is sought among
+FINE = 40  # of the middle: numbers of servers are told apart this finely
+COUNTS = 2 * FINE  # numbers of servers that the cheapest is sought among
 CLEARLY = 0.97  # of the first policy's cost: one that costs no less than this does not take its place
 TAIL = 3.0  # how fast a chance falls beyond all errors seen, as the power of a Pareto tail
 
@@ -70,11 +70,13 @@ def quantile(near: Near, row: int, probability: float, utilization: float, deman
 def cheapest(near: Near, row: int, ratio: float, utilization: float, demand: numpy.ndarray) -> numpy.ndarray:
     """The number whose servers and expected overload cost least, where any overload costs the same.
 
+    None below the middle of what is expected is looked at, or a steep rise would be given up altogether where servers are dear.
+
     :param ratio: What an hour of overload costs, in hours of one server.
     """
     centre = near.centre[row] / utilization
-    unit = np.maximum(1, np.round(centre / 20))
-    counts = np.maximum(np.floor(0.9 * centre), 1)[:, None] + unit[:, None] * np.arange(COUNTS)
+    unit = np.maximum(1, np.round(centre / FINE))
+    counts = np.maximum(np.floor(centre), 1)[:, None] + unit[:, None] * np.arange(COUNTS)
     errors = (counts / centre[:, None] - 1) / near.scale[row][:, None]
     result = reactive(demand, utilization)
     for part in near.stretches():
@@ -91,26 +93,3 @@ def exceedance(known: numpy.ndarray, errors: numpy.ndarray) -> numpy.ndarray:
     chance = 1 - np.interp(errors, known, np.arange(1, count + 1) / (count + 1), left=0.0)
     top = max(float(known[-1]), 1e-9)
     return np.where(errors > top, (top / np.maximum(errors, top)) ** TAIL / (count + 1), chance)
-
-
-def proven(
-    rows: numpy.ndarray, demand: numpy.ndarray, near: Near, *, ratio: float, boot: int, hold: int, memory_days: int = 14
-) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Each day, the policy that would have cost least lately; the first one unless another is clearly cheaper.
-
-    :param rows: Servers wanted by each policy, shape (policies, time).
-    :param ratio: What an hour of overload costs, in hours of one server.
-    :returns: Servers wanted, shape (time,), and which policy wanted them.
-    """
-    on = powered(rows, hold)
-    needed = np.concatenate([whole(demand)[1:], [0.0]])
-    cost = np.cumsum(on + ratio * (carrying(on, boot) < needed), axis=1)
-    chosen = np.zeros(rows.shape[1], dtype=np.int64)
-    for part in near.stretches():
-        oldest = max(near.first, part.start - memory_days * near.day)
-        if part.start - oldest < near.day:
-            continue
-        lately = cost[:, part.start - 2] - cost[:, oldest]
-        best = int(lately.argmin())
-        chosen[part] = best if lately[best] < CLEARLY * lately[0] else 0
-    return np.take_along_axis(rows, chosen[None, :], axis=0)[0], chosen

@@ -58,6 +58,34 @@ def test_a_level_is_kept_about_as_often_as_it_says():
         assert np.mean(demand[14 * DAY + 4 :] <= said) == pytest.approx(level, abs=0.03)
 
 
+def test_a_change_is_learned_within_the_day():
+    """From the tenth day on, demand repeats every two hours; an hourly renewal knows it before the day is over."""
+    random = np.random.default_rng(7)
+    time = np.arange(11 * DAY)
+    demand = 100 + random.normal(0, 1, len(time))
+    demand[10 * DAY :] += 60 * np.sin(2 * np.pi * time[10 * DAY :] / 24)
+    told = near.replay(demand[None, :], lead=4, step_seconds=STEP)
+    miss = np.abs(demand[4:] - told.centre[0, :-4])
+    assert miss[-24:].mean() < 0.7 * miss[10 * DAY : 10 * DAY + 24].mean()
+
+
+def test_levels_rise_with_their_probability():
+    told = near.replay(days(10, seed=4)[None, :], lead=4, step_seconds=STEP)
+    levels = np.stack([told.level(0, probability) for probability in (0.1, 0.5, 0.9, 0.99)])[:, 4 * DAY :]
+    assert (np.diff(levels, axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize("overload", ["time", "unserved"])
+def test_decisions_at_a_moment_know_nothing_of_what_comes_later(overload):
+    demand = days(16)
+    later = demand.copy()
+    later[10 * DAY + 7 :] = np.random.default_rng(2).uniform(1, 3000, len(demand) - 10 * DAY - 7)
+    slo = {"overload_cost_per_hour": 50, "overload": overload}
+    ours, theirs = (backtest.predictive(past(values, slo=slo)) for values in (demand, later))
+    assert np.array_equal(ours[: 10 * DAY + 7], theirs[: 10 * DAY + 7])
+    assert not np.array_equal(ours, theirs)
+
+
 def test_newest_is_the_level_at_the_last_moment():
     told = near.replay(days(10)[None, :], lead=4, step_seconds=STEP)
     assert told.newest(0, [0.5, 0.9])[1] > told.newest(0, [0.5])[0]
@@ -120,20 +148,16 @@ def test_a_daily_wave_is_followed_ahead():
     assert "min of overload" in backtest.words("web", told)[0]
 
 
-def test_a_walk_that_follows_nothing_is_not_done_worse_by_the_policy_that_proved_itself():
-    random = np.random.default_rng(5)
-    demand = np.maximum(20 + np.cumsum(random.standard_t(2, 24 * DAY)) * 0.2, 1)
-    told = near.replay(demand[None, :], lead=4, step_seconds=STEP)
-    rows = np.stack([np.full(len(demand), 500.0), policies.reactive(demand, 0.8)])
-    wanted, chosen = policies.proven(rows, demand, told, ratio=5, boot=3, hold=3)
-    assert (chosen[7 * DAY :] == 1).all()
-    assert np.array_equal(wanted[7 * DAY :], rows[1, 7 * DAY :])
-
-
 def test_where_any_overload_costs_the_same_less_certainty_is_bought_where_a_server_is_dearer():
     cheap, dear = (policies.cheapest(past().near, 0, ratio, 1.0, past().demand)[14 * DAY :] for ratio in (5, 500))
     assert (dear >= cheap).all()
     assert dear.sum() > cheap.sum()
+
+
+def test_the_middle_of_what_is_expected_is_never_given_up():
+    one = past()
+    wanted = policies.cheapest(one.near, 0, 0.01, 1.0, one.demand)[4 * DAY :]
+    assert (wanted >= np.floor(one.near.centre[0, 4 * DAY :])).all()
 
 
 def test_thresholds_are_replayed_within_what_there_is():

@@ -68,6 +68,13 @@ def test_where_any_overload_costs_the_same_the_cheapest_number_is_sought():
     assert counts[0] < counts[1] < counts[2]
 
 
+def test_the_middle_of_what_may_come_is_covered_however_dear_a_server_is():
+    demands, widths = costs.outcomes(normal())
+    least = costs.cheapest(pool(overload_cost_per_hour=0, overload="time"), demands, widths, 9)
+    assert least == int(normal().level(0.5)[0] // 100)
+    assert costs.cheapest(pool(overload_cost_per_hour=0, overload="time"), demands, widths, 2) == 2
+
+
 @pytest.mark.parametrize(
     ("count", "failure", "level"), [(1, 0.1, 0.95), (3, 0.1, 0.95), (10, 0.02, 0.999), (5, 0.5, 0.9)]
 )
