@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
         facts = task_vars or {}
         _validation, params = self.validate_argument_spec(argument_spec=update_gate.SPEC)
         run = Run(
-            hosts=list(facts["ansible_play_hosts_all"]),
+            hosts=[host for host in facts["ansible_play_hosts_all"] if host not in params["set_aside"]],
             remaining=list(facts["ansible_play_hosts"]),
             batch=list(facts["ansible_play_batch"]),
         )

@@ -310,7 +310,7 @@ GATE: ArgumentSpec = dict(
 # What the face traffic_shift takes.
 TRAFFIC_SHIFT: ArgumentSpec = dict(
     **BALANCER,
-    receivers=dict(type="list", elements="str", required=True),
+    receivers=dict(type="list", elements="str", default=[]),
     donors=dict(type="list", elements="str", default=[]),
     steps=dict(type="list", elements="str", default=["5%", "25%", "50%", "100%"]),
     pause=dict(type="str", default="2s"),
@@ -321,6 +321,7 @@ TRAFFIC_SHIFT: ArgumentSpec = dict(
     restore_timeout=dict(type="str", default="30s"),
     gates=dict(type="list", elements="dict", default=[dict(metric="error_rate", ratio=2.0)], options=GATE),
     min_requests=dict(type="int", default=100),
+    thin=dict(type="str", choices=["undo", "pass"], default="undo"),
     false_alarm_rate=dict(type="float", default=0.01),
     capacity=dict(
         type="dict",

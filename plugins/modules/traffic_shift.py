@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Raises the weights of O(receivers) and lowers those of O(donors), step by step. Each step is watched until it is safe to go on.
   - A gate that is breached, or a step that is in doubt for longer than O(patience), gives all of them the state and weight from before.
-  - Little traffic and missing figures hold a step; they never pass it.
+  - Little traffic and missing figures hold a step, for O(patience). What becomes of it then, O(thin) says.
+  - Without O(receivers), donors give their traffic to all other members, whose figures are watched then.
   - The evidence of a gate is a mixture sequential probability ratio test, which may be looked at after every reading; it is
     described at O(false_alarm_rate).
   - In a playbook each step is printed as it ends.
@@ -32,19 +33,22 @@ attributes:
     details: Each run is a shift of its own.
 options:
   receivers:
-    description: Members that get the traffic. They are made ready.
+    description:
+      - Members that get the traffic. They are made ready.
+      - Without them, it goes to the members that are in service and are no donors; they are watched, and their weights stay.
     type: list
     elements: str
-    required: true
+    default: []
   donors:
     description:
       - Members that give it, down to a weight of 0 at the end.
       - Without them, receivers only rise to their full weight.
+      - Their state stays as it is, and requests under way go on; M(lowtide.fleet.balancer_pool) takes them out then.
     type: list
     elements: str
     default: []
   steps:
-    description: Rising shares of the receivers' full weight. Donors keep the rest of theirs.
+    description: Rising shares of the receivers' full weight. Donors keep the rest of what theirs was.
     type: list
     elements: str
     default: [5%, 25%, 50%, 100%]
@@ -65,7 +69,9 @@ options:
     type: str
     default: 2s
   baseline:
-    description: How long the donors (or, without them, the members in service) are watched before the shift.
+    description:
+      - How long the donors are watched before the shift; without them or without receivers, the other members in service.
+      - What the balancer has counted since it started is taken for the error rate before, where that says more.
     type: str
     default: 10s
   restore_timeout:
@@ -75,9 +81,19 @@ options:
     type: str
     default: 30s
   min_requests:
-    description: Requests that the receivers must have answered in a step before it is passed.
+    description:
+      - Requests that the receivers (or, without them, the others in service) must have answered in a step before it is passed.
+      - Where fewer were answered before the shift, a limit relative to it is O(gates[].least).
     type: int
     default: 100
+  thin:
+    description:
+      - What becomes of a step that lacks nothing but requests at the end of O(patience).
+      - V(undo) gives all the weight from before. V(pass) goes on, if those that are watched are up and no gate is in doubt, so
+        that little traffic slows a shift and does not end it. Neither passes a figure that is missing.
+    type: str
+    choices: [undo, pass]
+    default: undo
   gates:
     description: Figures that must stay good. The error rate, at most twice what it was before, when nothing is given.
     type: list
@@ -101,7 +117,7 @@ options:
       ratio:
         description:
           - A limit relative to what was before the shift, or to O(gates[].forecast).
-          - For the error rate, 'before' is the upper end of its 95 % interval.
+          - For the error rate, 'before' is the upper end of its 95 % interval, and the limit is never above 0.5.
         type: float
       forecast:
         description: What the figure should be at this hour, for O(gates[].ratio).

@@ -48,6 +48,13 @@ options:
     type: str
     choices: [hold, ignore]
     default: hold
+  set_aside:
+    description:
+      - Hosts of the play that earlier batches left in service because O(shrink) found no room for them. They have neither failed
+        nor been updated.
+    type: list
+    elements: str
+    default: []
   shrink:
     description:
       - Whether to let those servers of the batch go that there is room for, where there is still none for all of it after

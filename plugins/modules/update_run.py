@@ -29,11 +29,12 @@ options:
       - V(batch) says that O(hosts) go next. V(out) and V(updating) are noted before it is done, V(updated), V(healthy) and
         V(in) after, and each moves only those of O(hosts) that are a step before it. Servers of the batch that are missing
         from O(hosts) at V(updated), V(healthy) and V(in) were lost, and are noted as failed.
+      - V(set_aside) takes O(hosts) out of the batch: there is no room for them now, and they stay as they are.
       - V(failed) and V(rolled_back) are of O(hosts), with O(why).
       - V(stopped) lets the pools go and leaves the run open; V(done) ends it.
     type: str
     choices:
-      [begin, look, planned, waking, woken, batch, out, updating, updated, healthy, in, failed, rolled_back, stopped,
+      [begin, look, planned, waking, woken, batch, set_aside, out, updating, updated, healthy, in, failed, rolled_back, stopped,
       sleeping, asleep, done]
     required: true
   run:
@@ -184,6 +185,16 @@ batch:
   type: list
   elements: str
   returned: success
+set_aside:
+  description: Servers that there was no room for since the run was begun or taken up.
+  type: list
+  elements: str
+  returned: success
+lowered:
+  description: Servers noted as half-done that serve all the same; an interruption may have left their weight low.
+  type: list
+  elements: str
+  returned: with O(note=begin)
 bring:
   description: Those of RV(batch) that can come back.
   type: list

@@ -47,6 +47,7 @@ SERIAL = """
       vars: &members
         balancer_pool: "{{ lowtide_pools.shop }}"
         balancer_members: "{{ ansible_play_batch }}"
+        balancer_gated: false
     - name: Update
       ansible.builtin.include_tasks: "{{ lowtide_update_tasks }}"
     - name: Check their health

@@ -47,18 +47,25 @@ UPDATE = """
 """
 
 
-def shop_past() -> dict[str, np.ndarray]:
+def shop_past(tier: Tier = SHOP) -> dict[str, np.ndarray]:
     """The shop's demand over thirty days up to a low tide, in the shape of the CPU use of Azure's virtual machines."""
-    return {SHOP.name: demand(SHOP, "cpu_usage", loadtraces.get_trace("azure_v2", "machine_usage", STEP))}
+    return {tier.name: demand(tier, "cpu_usage", loadtraces.get_trace("azure_v2", "machine_usage", STEP))}
 
 
 class Shop(Fleet):
     """The fleet, and its update."""
 
     def __init__(
-        self, directory: pathlib.Path, past: dict[str, np.ndarray], *, update_seconds: float, **options: t.Any
+        self,
+        directory: pathlib.Path,
+        past: dict[str, np.ndarray],
+        *,
+        update_seconds: float,
+        tier: Tier = SHOP,
+        **options: t.Any,
     ):
-        super().__init__(directory, past, tiers=(SHOP,), boot_seconds=1.0, **options)
+        super().__init__(directory, past, tiers=(tier,), boot_seconds=1.0, **options)
+        self.tier = tier
         self.update_seconds = update_seconds
         self.release = self.directory / "release.yml"
         self.playbooks: list[Playbook] = []
@@ -68,7 +75,7 @@ class Shop(Fleet):
     def variables(self) -> dict[str, t.Any]:
         """As the fleet's; its standbys are there as soon as it says."""
         result = super().variables()
-        result["lowtide_pools"][SHOP.name]["standby"]["lead_time"] = "3s"
+        result["lowtide_pools"][self.tier.name]["standby"]["lead_time"] = "3s"
         return result
 
     def host_variables(self, name: str) -> dict[str, t.Any]:
@@ -108,7 +115,7 @@ class Shop(Fleet):
 
     def updates(self) -> dict[str, int]:
         """How often each server was updated."""
-        counts = dict.fromkeys(SHOP.server_names, 0)
+        counts = dict.fromkeys(self.tier.server_names, 0)
         for path in self.directory.glob("*.updates"):
             counts[path.stem] = len(path.read_text(encoding="utf-8").splitlines())
         return counts

@@ -82,17 +82,24 @@ def test_a_batch_goes_out_and_comes_back_in_one_call(reached, tmp_path):
     }
     shared |= {
         "balancer_pause": 0.1,
-        "balancer_gated": "admin" in given,
         "balancer_bake": "1s",
         "balancer_min_requests": 5,
     }
     with LoadGenerator(tmp_path, url, [60], seconds_per_point=110) as load:
         run = run_playbook(tmp_path, book([role("balancer", "out")], **shared), *HOSTS)
         assert run.returncode == 0, run.stdout + run.stderr
-        assert states(given) == IN | {"web1": ("drain", 100), "web2": ("drain", 100)}
+        watched = "admin" in given
+        weight = 0 if watched else 100
+        assert states(given) == IN | {"web1": ("drain", weight), "web2": ("drain", weight)}
+        assert ("web 50%: web1 50, web2 50; " in run.stdout) is watched, run.stdout
+        untold = "latency_ms" if watched else "error_rate, latency_ms"
+        assert f"web: the balancer does not tell {untold} of its members" in run.stdout
+        assert ("nothing is watched as members leave" in run.stdout) is not watched
         run = run_playbook(tmp_path, book([role("balancer", "in")], **shared), *HOSTS)
         assert run.returncode == 0, run.stdout + run.stderr
         assert load.stop()["failed"] == 0
+    assert ("web 25%: web1 25, web2 25; " in run.stdout) is watched, run.stdout
+    assert ("so the weights rise by time alone" in run.stdout) is not watched
     assert states(given) == IN
     again = run_playbook(tmp_path, book([role("balancer", "in")], **shared), *HOSTS)
     assert again.returncode == 0 and "changed=1" not in again.stdout, again.stdout + again.stderr

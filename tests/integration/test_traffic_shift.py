@@ -103,6 +103,54 @@ def test_without_traffic_it_holds_and_then_goes_back(proxy):
     assert weights(proxy) == before
 
 
+def test_without_traffic_it_may_pass_late_but_not_to_a_member_that_is_down(proxy, servers):
+    quick = {"bake": "0.5s", "patience": "1s", "baseline": "0.2s", "steps": ["50%", "100%"], "thin": "pass"}
+    result = shift(proxy, **quick)
+    assert not result["rolled_back"] and "0 of 20 requests seen" in result["words"][-1], result["words"]
+    assert weights(proxy)["web3"] == ("ready", 100)
+    control(servers["web1"], healthy=False)
+    result = shift(proxy, receivers=["web1"], donors=[], **{**quick, "patience": "3s"})
+    control(servers["web1"], healthy=True)
+    assert result["rolled_back"] and "web1 is down" in result["words"][-1], result["words"]
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_donors_give_their_traffic_to_those_that_stay_which_are_watched(proxy, servers, tmp_path, healthy):
+    given = {"receivers": [], "donors": ["web1"], "steps": ["50%", "100%"], "patience": "30s"}
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+        if not healthy:  # One that fails as soon as it carries all.
+            thread = threading.Thread(target=lambda: (reached(proxy, "web1", 50), control(servers["web2"], errors=0.3)))
+            thread.start()
+        result = shift(proxy, **given)
+    if healthy:
+        assert result["finished"] and not result["rolled_back"], result["words"]
+        assert weights(proxy)["web1"] == ("ready", 0)
+        return
+    thread.join()
+    assert result["rolled_back"] and "error_rate is over" in result["words"][-1], result["words"]
+    assert weights(proxy) == {
+        "web1": ("ready", 100),
+        "web2": ("ready", 100),
+        "web3": ("maintenance", 100),
+        "web4": ("maintenance", 100),
+    }
+
+
+def test_the_last_can_not_give_its_traffic_to_anybody(proxy):
+    before = weights(proxy)
+    with pytest.raises(InvalidOption, match="no member would stay in service"):
+        shift(proxy, receivers=[], donors=["web1", "web2"])
+    assert weights(proxy) == before
+
+
+def reached(proxy, name, weight):
+    """Return when a member has a weight."""
+    end = time.monotonic() + 30
+    while weights(proxy)[name][1] != weight:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def prometheus(tmp_path):
     now = int(time.time())

@@ -112,3 +112,34 @@ def test_the_mean_of_late_is_taken_out_of_a_moving_average(start, more):
     before = (float(told[start - 1]) if start else 0.0, start)
     mean, error = traffic.recent_mean(before, (float(told[-1]), start + more), window)
     assert abs(mean - 30.0) < 4 * error + 2.0
+
+
+def test_thin_traffic_passes_late_where_it_may_and_what_is_missing_or_in_doubt_never_does():
+    late = {"seconds": 600.0, "thin_passes": True}
+    verdict = judged(trials=3, requests=3, **late)
+    assert (verdict.word, verdict.thin, verdict.reasons) == ("go", True, ("3 of 100 requests seen",))
+    assert judged(trials=3, requests=3, **late | {"seconds": 599.0}).word == "hold"
+    assert judged(trials=3, requests=3, **late | {"thin_passes": False}).word == "undo"
+    assert judged(trials=3, requests=3, failures=1, **late).word == "undo"
+    assert judged(trials=3, requests=3, missed=True, **late).word == "undo"
+    assert judged(trials=0, requests=0, **late).word == "undo"
+    assert not judged().thin
+
+
+def test_a_figure_that_is_told_of_no_request_yet_is_not_missing():
+    evidence, watches = {ERRORS.name: Evidence(ERRORS.limit)}, {ERRORS.name: Watch()}
+    given = {"requests": 0, "seconds": 600.0, "bake": 60.0, "patience": 600.0, "min_requests": 20}
+    given |= {"false_alarm_rate": 0.01, "thin_passes": True}
+    watches[ERRORS.name].add(0, 0, None, few=True)
+    assert traffic.judge([ERRORS], evidence, watches, **given).thin
+    watches[ERRORS.name].add(0, 0, None)
+    assert traffic.judge([ERRORS], evidence, watches, **given).word == "undo"
+
+
+def test_the_rate_before_is_told_by_the_balancers_counts_unless_it_is_worse_now():
+    few, many = traffic.upper_rate(0, 40), traffic.upper_rate(10, 100_000)
+    assert traffic.rate_before((0, 40), (10, 100_000), 20) == many < few
+    assert traffic.rate_before((0, 40), (0, 0), 20) == few
+    assert traffic.rate_before((4, 40), (10, 100_000), 20) == traffic.upper_rate(4, 40)
+    assert traffic.rate_before((0, 19), (0, 19), 20) is None
+    assert traffic.rate_before((0, 0), (0, 0), 0) is None

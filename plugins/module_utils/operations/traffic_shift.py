@@ -13,16 +13,19 @@ import typing as t
 
 from .. import timing
 from ..actuators import balancer
-from ..actuators.balancer import Instance, Status, Wanted
+from ..actuators.balancer import Instance, Wanted
 from ..actuators.providers import open_instances
-from ..errors import ConnectionFailed, InvalidOption, LowtideError, NotFound
-from ..history import instant
+from ..errors import InvalidOption, LowtideError, NotFound
 from ..planning import traffic
 from ..planning.traffic import Evidence, Gate, Watch
 from . import balancer_pool as pool
+from .traffic_meter import Meter
 from .traffic_restore import broken, interruptible
 
 VERSION = 1
+
+# The highest limit of an error rate that is relative to what was before.
+MOST_RATE = 0.5
 
 
 def traffic_shift(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
@@ -81,9 +84,9 @@ class Shift:
         if params["capacity"]:
             demand_ahead(params["capacity"])
         both = set(self.receivers) & set(self.donors)
-        if both or not self.receivers:
+        if both or not (self.receivers or self.donors):
             raise InvalidOption(
-                f"{min(both)!r} is a donor too" if both else "there is none",
+                f"{min(both)!r} is a donor too" if both else "there is none, and no donor",
                 option="receivers",
                 remedy="Name the members that get the traffic; they can't be those that give it",
             )
@@ -98,6 +101,8 @@ class Shift:
                     )
         full = {name: self.members[name].full_weight for name in self.receivers}
         traffic.weights(self.shares[0], full, {})
+        # Those whose figures decide: the receivers, or else those that take over what the donors give.
+        self.watched = self.receivers or [name for name in balancer.serving(self.members) if name not in self.donors]
 
     def foreseen(self) -> dict[str, t.Any]:
         """What the shift would do, step by step."""
@@ -116,8 +121,14 @@ class Shift:
         """Watch the pool as it is, fix the gates' limits, and return the progress of a shift that begins."""
         for instance in self.instances:
             instance.check_rights()
-        sources = self.donors or [name for name in balancer.serving(self.members) if name not in self.receivers]
-        meter = Meter(self, sources)
+        sources = [name for name in balancer.serving(self.members) if name not in self.receivers]
+        if not self.receivers and not self.watched:
+            raise InvalidOption(
+                "no member would stay in service",
+                option="donors",
+                remedy="Leave one out, or use balancer_pool to take out the last",
+            )
+        meter = Meter(self.instances, self.params, self.watched if not self.receivers else self.donors or sources)
         time.sleep(self.seconds["baseline"])
         meter.read()
         return {
@@ -126,6 +137,7 @@ class Shift:
             "rolled_back": False,
             "next": 0,
             "before": self._before(),
+            "watched": self.watched,
             "baseline": meter.summary(),
             "gates": [dataclasses.asdict(gate) for gate in self._gates(meter)],
             "evidence": {},
@@ -145,13 +157,15 @@ class Shift:
                 if wanted["ratio"] is None:
                     raise InvalidOption("it has no limit", option=place, remedy="Give 'below', or 'ratio'")
                 base = wanted["forecast"] if wanted["forecast"] is not None else meter.base(name, counts)
-                if base is None:
+                if base is None and (wanted["query"] or name not in meter.told):
                     raise InvalidOption(
                         f"{name} could not be read before the shift, so there is nothing to relate to",
                         option=place,
                         remedy="Give an absolute limit with 'below', name donors that serve, or lengthen 'baseline'",
                     )
-                limit = max(wanted["ratio"] * base, wanted["least"])
+                # Where nothing is known of before, nothing but the least is allowed.
+                limit = max(wanted["ratio"] * (base or 0.0), wanted["least"])
+                limit = min(limit, MOST_RATE) if counts and wanted["forecast"] is None else limit
             if counts and not 0 < limit < 0.9:
                 raise InvalidOption(f"{limit} is no limit of a rate", option=place, remedy="Give one from 0 to 0.9")
             gates.append(Gate(name, limit, counts, wanted["tolerance"]))
@@ -164,6 +178,7 @@ class Shift:
     def step(self, progress: dict[str, t.Any]) -> None:
         """Set the weights of the next step and watch until it is passed or undone."""
         share = self.shares[progress["next"]]
+        self.watched = progress["watched"]
         weights = self._weights(share, progress["before"])
         record: dict[str, t.Any] = {"share": share, "weights": weights}
         progress["steps"].append(record)
@@ -179,9 +194,10 @@ class Shift:
             self._roll_back(progress, record)
             return
         progress["next"] += 1
+        thin = f", though {' and '.join(record['reasons'])}" if record["reasons"] else ""
         progress["words"].append(
             f"{share:.0%}: {_listed(weights)}; {record['requests']} requests in {record['seconds']:.0f} s,"
-            f" {_figures(record['gates'])}: passed."
+            f" {_figures(record['gates'])}: passed{thin}."
         )
         if progress["next"] == len(self.shares):
             progress["finished"] = True
@@ -189,7 +205,7 @@ class Shift:
                 instance.save()
 
     def _wait_for_room(self, share: float, weights: dict[str, int]) -> str | None:
-        """Wait until the receivers are up and have room for the demand ahead; why not, when they never do."""
+        """Wait until those watched are up and have room for the demand ahead; why not, when they never do."""
         end = time.monotonic() + self.seconds["patience"]
         while True:
             reason = self._lacks(share, weights)
@@ -199,27 +215,34 @@ class Shift:
 
     def _lacks(self, share: float, weights: dict[str, int]) -> str | None:
         self.members = pool.merged([instance.read() for instance in self.instances])
-        ups = [name for name in self.receivers if self.members[name].up]
-        down = [
-            name for name in self.receivers if not self.members[name].up and self.members[name].state != "maintenance"
-        ]
-        if down:
-            return f"{', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
+        ups = [name for name in self.watched if name in self.members and self.members[name].up]
+        reason = self._down()
+        if reason:
+            return reason
         room = self.params["capacity"]
         if not room:
             return None
         then = {name: weights.get(name, one.weight) for name, one in self.members.items() if one.state == "ready"}
         then |= {name: weights[name] for name in self.receivers}
         total = sum(then.values())
-        part = sum(weights[name] for name in self.receivers) / total if total else 1.0
+        part = sum(then.get(name, 0) for name in self.watched) / total if total else 1.0
         enough, text = traffic.spare_capacity(
             share=part,
             demand=demand_ahead(room),
-            servers=len(ups) or len(self.receivers),
+            servers=len(ups) or len(self.watched),
             server_capacity=room["server_capacity"],
             target_utilization=room["target_utilization"],
         )
         return None if enough else text
+
+    def _down(self) -> str | None:
+        """Which of those watched are down, in words; a receiver in maintenance is not known to be."""
+        down = [
+            name
+            for name in self.watched
+            if name not in self.members or not (self.members[name].up or self.members[name].state == "maintenance")
+        ]
+        return f"{', '.join(down)} {'is' if len(down) == 1 else 'are'} down" if down else None
 
     def _watch(self, progress: dict[str, t.Any], record: dict[str, t.Any]) -> None:
         """Read until the gates say go or undo; write what was seen into the record."""
@@ -228,7 +251,7 @@ class Shift:
             gate.name: Evidence(gate.healthy_rate, *(progress["evidence"].get(gate.name) or [])) for gate in gates
         }
         watches = {gate.name: Watch() for gate in gates}
-        meter = Meter(self, self.receivers, {gate.name: gate.limit for gate in gates})
+        meter = Meter(self.instances, self.params, self.watched, {gate.name: gate.limit for gate in gates})
         started = time.monotonic()
         time.sleep(self.seconds["pause"])
         while True:
@@ -237,8 +260,7 @@ class Shift:
             for gate in gates:
                 value = reading.values.get(gate.name)
                 failed, tried = traffic.trials(gate, value=value, requests=reading.requests, errors=reading.errors)
-                if gate.counts or tried or gate.name not in meter.pending:
-                    watches[gate.name].add(failed, tried, value)
+                watches[gate.name].add(failed, tried, value, few=value is None and gate.name in meter.few)
                 evidence[gate.name].add(failed, tried)
             seconds = time.monotonic() - started
             verdict = traffic.judge(
@@ -251,7 +273,12 @@ class Shift:
                 patience=max(self.seconds["patience"], self.seconds["bake"]),
                 min_requests=self.params["min_requests"],
                 false_alarm_rate=self.params["false_alarm_rate"],
+                thin_passes=self.params["thin"] == "pass",
             )
+            if verdict.thin:
+                self.members = pool.merged(meter.last)
+                reason = self._down()
+                verdict = traffic.Verdict("undo", (reason,)) if reason else verdict
             if verdict.word != "hold":
                 break
         progress["evidence"] = {name: [one.logs] for name, one in evidence.items()}
@@ -303,110 +330,6 @@ class Shift:
             "words": progress["words"],
             "diff": {"before": progress["before"], "after": after},
         }
-
-
-@dataclasses.dataclass
-class Reading:
-    """What came in since the reading before. None is missing."""
-
-    requests: int | None
-    errors: int | None
-    values: dict[str, float | None]
-
-
-class Meter:
-    """Reads the figures of some members, again and again.
-
-    :param limits: By gate. A mean latency is told once it is exact to a third of its limit; until then it is pending.
-    """
-
-    def __init__(self, shift: Shift, names: list[str], limits: dict[str, float] | None = None) -> None:
-        self.shift = shift
-        self.names = names
-        self.limits = limits or {}
-        self.requests = 0
-        self.errors = 0
-        self.pending: set[str] = set()
-        self.values: dict[str, float | None] = {}
-        self.last = self._members()
-        self.timed = self.last
-
-    def _members(self) -> list[dict[str, Status]]:
-        return [instance.read() for instance in self.shift.instances]
-
-    def read(self) -> Reading:
-        """One reading of every figure."""
-        now = self._members()
-        requests, errors = self._grown(now, "requests"), self._grown(now, "errors")
-        self.last = now
-        self.requests += requests or 0
-        self.errors += errors or 0
-        rate = errors / requests if requests and errors is not None else None
-        self.values = {"error_rate": rate, "latency_ms": self._latency(now), "queue": self._queue(now)}
-        for gate in self.shift.params["gates"]:
-            if gate["query"]:
-                self.values[gate["metric"]] = self._asked(gate["query"])
-        return Reading(requests, errors, self.values)
-
-    def _asked(self, query: str) -> float | None:
-        """What Prometheus says; while it can't be reached the figure is missing, which holds the step."""
-        try:
-            return instant.number(self.shift.params["prometheus"] or {}, query)
-        except ConnectionFailed:
-            return None
-
-    def _pairs(self, then: list[dict[str, Status]], now: list[dict[str, Status]]) -> list[tuple[Status, Status]]:
-        return [
-            (old[name], new[name])
-            for old, new in zip(then, now, strict=True)
-            for name in self.names
-            if name in old and name in new
-        ]
-
-    def _grown(self, now: list[dict[str, Status]], name: str) -> int | None:
-        """How much a counter grew; missing when it is not told or was reset."""
-        grown = 0
-        for old, new in self._pairs(self.last, now):
-            before, after = getattr(old, name), getattr(new, name)
-            if before is None or after is None or after < before:
-                return None
-            grown += after - before
-        return grown
-
-    def _latency(self, now: list[dict[str, Status]]) -> float | None:
-        """Mean latency since it was last told, weighted by requests."""
-        total, variance, count = 0.0, 0.0, 0
-        for old, new in self._pairs(self.timed, now):
-            more = (new.requests or 0) - (old.requests or 0)
-            if more > 0 and new.latency_ms is not None and new.window:
-                mean, error = traffic.recent_mean(
-                    (old.latency_ms or 0.0, old.requests or 0), (new.latency_ms, new.requests or 0), new.window
-                )
-                total, variance, count = total + mean * more, variance + (error * more) ** 2, count + more
-        self.pending.discard("latency_ms")
-        if not count:
-            return None
-        limit = self.limits.get("latency_ms")
-        if limit is not None and 2 * variance**0.5 / count > limit / 3:
-            self.pending.add("latency_ms")
-            return None
-        self.timed = now
-        return total / count
-
-    def _queue(self, now: list[dict[str, Status]]) -> float:
-        """Requests that wait for these members, or for any: HAProxy queues those that are bound to none at the backend."""
-        waiting = sum(instance.waiting for instance in self.shift.instances)
-        return float(waiting + sum(new.queue for _old, new in self._pairs(now, now)))
-
-    def base(self, name: str, counts: bool) -> float | None:
-        """What a limit relates to: an upper estimate of a rate, or the figure itself."""
-        if counts:
-            return traffic.upper_rate(self.errors, self.requests) if self.requests else None
-        return self.values.get(name)
-
-    def summary(self) -> dict[str, t.Any]:
-        """The figures since the meter began."""
-        return {"requests": self.requests, "errors": self.errors, **self.values}
 
 
 def demand_ahead(room: dict[str, t.Any]) -> float:

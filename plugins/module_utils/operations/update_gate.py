@@ -23,6 +23,7 @@ SPEC: options.ArgumentSpec = dict(
     max_failures=dict(type="int", default=0),
     timeout=dict(type="str", default="10m"),
     interval=dict(type="str", default="15s"),
+    set_aside=dict(type="list", elements="str", default=[]),
     shrink=dict(type="bool", default=False),
     anomalies=dict(type="str", choices=["hold", "ignore"], default="hold"),
 )
@@ -127,12 +128,17 @@ def _serving(
     if pool["balancer"]:
         asked = options.checked(pool["balancer"], options.BALANCER_POOL, f"pools.{name}.balancer")
         seen = balancer_pool.balancer_pool(asked, check_mode=True)
-        return [server for server, member in seen["members"].items() if member["up"] and member["state"] == "ready"]
+        return [server for server, member in seen["members"].items() if serves(member)]
     lost = set(run.hosts) - set(run.remaining)
     woken = plan["standbys"]["activate"]
     return [server for server in pool["servers"] if server not in lost] + [
         server for server in standbys if server in woken
     ]
+
+
+def serves(member: dict[str, t.Any]) -> bool:
+    """Whether a member of a balancer gets new requests."""
+    return member["up"] and member["state"] == "ready" and member["weight"] > 0
 
 
 def _batch_number(plan: dict[str, t.Any], run: gate.Run) -> int:

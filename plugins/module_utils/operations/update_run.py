@@ -27,7 +27,20 @@ _WHY = "update "
 # Notes that bring servers to the step of their name.
 _STEPS = (*journal.STEPS, "failed", "rolled_back")
 
-NOTES = ["begin", "look", "planned", "waking", "woken", "batch", *_STEPS, "stopped", "sleeping", "asleep", "done"]
+NOTES = [
+    "begin",
+    "look",
+    "planned",
+    "waking",
+    "woken",
+    "batch",
+    "set_aside",
+    *_STEPS,
+    "stopped",
+    "sleeping",
+    "asleep",
+    "done",
+]
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -278,7 +291,8 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         f"taking up the update {run.update!r} begun {timing.iso(run.begun)}: {len(run.done)} of {len(run.hosts)} servers "
         f"are done, {len(run.left)} are untouched"
     ]
-    return _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
+    result = _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
+    return {**result, "lowered": untouched}
 
 
 def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
@@ -287,8 +301,8 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
     for other in others:
         other_note = {"event": "superseded", "why": f"by {params['update']}"}
         book.write(other, other_note)
-    out = [name for other in others for name in other.half if name in servers]
-    out = [name for name in dict.fromkeys(out) if name not in params["serving"]]
+    half = dict.fromkeys(name for other in others for name in other.half if name in servers)
+    out = [name for name in half if name not in params["serving"]]
     # Check mode begins none, so there is none to be named.
     run = Run("" if book.check_mode else f"{params['update']} {timing.iso(book.now)}")
     note = {
@@ -307,7 +321,8 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         f"the update {other.update!r} begun {timing.iso(other.begun)} was not finished; this one takes its place"
         for other in others
     ]
-    return _result(book, run, words + _half_words(run), changed=not book.check_mode)
+    result = _result(book, run, words + _half_words(run), changed=not book.check_mode)
+    return {**result, "lowered": [name for name in half if name not in out]}
 
 
 def _half_words(run: Run) -> list[str]:
@@ -356,6 +371,8 @@ def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
         body["standbys"] = params["standbys"]
     elif note == "batch":
         body |= {"hosts": hosts, "number": _number(run, hosts)}
+    elif note == "set_aside":
+        body["hosts"] = hosts
     elif note == "stopped":
         body["why"] = params["why"] or ""
     book.write(run, body)
@@ -427,6 +444,7 @@ def _result(
         "broken": {name: run.hosts[name].why for name in run.at("failed", "rolled_back")},
         "failures": run.failures,
         "batch": run.batch,
+        "set_aside": run.set_aside,
         "bring": [name for name in run.at("updated", "healthy", "rolled_back") if name in in_batch],
         "standbys": run.woken,
         "plan": journal.remaining(plan, left) if plan else None,

@@ -56,6 +56,7 @@ class Run:
     :param woken: Standbys that the run woke, or began to, and that do not sleep again.
     :param plan: The newest plan. :param holder: Who runs it.
     :param failures: Servers that failed since it last began. :param why: What it stopped for.
+    :param set_aside: Servers that there was no room for since it last began; they stay in service, for a later run.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Run:
     holder: str = ""
     command: str = ""
     failures: list[str] = dataclasses.field(default_factory=list)
+    set_aside: list[str] = dataclasses.field(default_factory=list)
     why: str = ""
 
     @property
@@ -132,6 +134,9 @@ def forward(run: Run, at: datetime.datetime, note: Note) -> None:
         run.why = note.get("why", "")
     elif event == "batch":
         run.number, run.batch = note.get("number", 0), list(names)
+    elif event == "set_aside":
+        run.batch = [name for name in run.batch if name not in names]
+        run.set_aside += [name for name in names if name not in run.set_aside]
     elif event in STEPS or event in ("failed", "rolled_back"):
         for name in names:
             host = run.hosts.setdefault(name, Host())
@@ -144,7 +149,7 @@ def forward(run: Run, at: datetime.datetime, note: Note) -> None:
 def _begin(run: Run, at: datetime.datetime, note: Note) -> None:
     """A run begins, or is taken up again: who runs it, what it updates, and what it takes over from an earlier one."""
     run.holder, run.command = note.get("holder", ""), note.get("command", "")
-    run.failures, run.why = [], ""
+    run.failures, run.set_aside, run.why = [], [], ""
     if note["event"] == "resumed":
         for name in note["servers"]:
             run.hosts.setdefault(name, Host())

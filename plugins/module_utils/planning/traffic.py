@@ -74,16 +74,24 @@ class Evidence:
 
 @dataclasses.dataclass
 class Watch:
-    """What was seen of one gate during one step."""
+    """What was seen of one gate during one step.
+
+    :param missed_last: Whether the figure was missing lately. :param few: Whether it was not, and only told nothing yet.
+    """
 
     failures: int = 0
     trials: int = 0
     missing: int = 0
     last: float | None = None
     missed_last: bool = True
+    few: bool = False
 
-    def add(self, failures: int, trials: int, value: float | None) -> None:
-        """Book a reading."""
+    def add(self, failures: int, trials: int, value: float | None, *, few: bool = False) -> None:
+        """Book a reading. :param few: The balancer tells this figure, and there were too few requests for it."""
+        self.few = few
+        if few:
+            self.missed_last = False
+            return
         self.failures += failures
         self.trials += trials
         self.last = value if value is not None else self.last
@@ -93,10 +101,15 @@ class Watch:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """V(go), V(hold) or V(undo), and why."""
+    """V(go), V(hold) or V(undo), and why. A step that goes for all that has been V(thin)."""
 
     word: str
     reasons: tuple[str, ...] = ()
+
+    @property
+    def thin(self) -> bool:
+        """Whether a step is passed at the end of patience, with fewer requests than wanted."""
+        return self.word == "go" and bool(self.reasons)
 
 
 def trials(gate: Gate, *, value: float | None, requests: int | None, errors: int | None) -> tuple[int, int]:
@@ -117,28 +130,34 @@ def judge(
     patience: float,
     min_requests: int,
     false_alarm_rate: float,
+    thin_passes: bool = False,
 ) -> Verdict:
     """What to do at this moment of a step.
 
-    :param requests: Answered by the receivers during this step. :param seconds: Since its weights were set.
+    :param requests: Answered by the members watched during this step. :param seconds: Since its weights were set.
+    :param thin_passes: Whether a step passes at the end of patience when nothing but requests is lacking. So few requests
+        that nothing can be told from them are also few that can fail; a figure that is missing or in doubt never passes.
     """
     needed = math.log(len(gates) / false_alarm_rate) if gates else math.inf
     breached = [gate for gate in gates if evidence[gate.name].log >= needed]
     if breached:
         return Verdict("undo", tuple(_breach(gate, watches[gate.name]) for gate in breached))
-    reasons = []
+    reasons, thin = [], []
     if seconds < bake:
         reasons.append(f"watched for {seconds:.0f} of {bake:.0f} s")
     if requests < min_requests:
-        reasons.append(f"{requests} of {min_requests} requests seen")
+        thin.append(f"{requests} of {min_requests} requests seen")
     for gate in gates:
         watch = watches[gate.name]
-        if watch.trials == 0 or watch.missed_last:
+        if watch.missed_last or (watch.trials == 0 and not watch.few):
             reasons.append(f"{gate.name} is missing")
         elif evidence[gate.name].log > 0:
             reasons.append(f"{gate.name} is in doubt")
-    if not reasons:
-        return Verdict("go")
+        elif watch.trials == 0:
+            thin.append(f"{gate.name} can't be told from so few")
+    if not reasons and (not thin or (thin_passes and seconds >= patience)):
+        return Verdict("go", tuple(thin))
+    reasons = thin + reasons
     if seconds >= patience:
         return Verdict("undo", tuple(f"{reason}, and patience is at its end" for reason in reasons))
     return Verdict("hold", tuple(reasons))
@@ -202,6 +221,22 @@ def spare_capacity(
     load = share * demand
     text = f"{servers} receivers carry {room:.4g} at {target_utilization:.0%}, and {share:.0%} of the demand ahead is {load:.4g}"
     return load <= room, text
+
+
+def rate_before(watched: tuple[int, int], ever: tuple[int, int], least_requests: int) -> float | None:
+    """An upper estimate of the share of requests that failed before a shift, from failures and requests.
+
+    A few seconds tell little of a rate that is low. So what the balancer has counted since it started is taken instead,
+    where that says more, and unless it is worse now than it was ever.
+
+    :param watched: What was watched just before. :param ever: Counted since the balancer started.
+    :param least_requests: Fewer requests than these tell nothing.
+    :returns: None where both are fewer.
+    """
+    latest, longer = upper_rate(*watched), upper_rate(*ever)
+    worse_now = watched[1] > 0 and 1 - upper_rate(watched[1] - watched[0], watched[1]) > longer
+    best = latest if worse_now else min(latest, longer)
+    return best if max(watched[1], ever[1]) >= least_requests and (watched[1] or ever[1]) else None
 
 
 def upper_rate(failures: int, count: int, z: float = 1.645) -> float:
