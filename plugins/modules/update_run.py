@@ -191,7 +191,7 @@ set_aside:
   elements: str
   returned: success
 lowered:
-  description: Servers noted as half-done that serve all the same; an interruption may have left their weight low.
+  description: Servers noted as taken out that serve all the same; an interruption may have left their weight low.
   type: list
   elements: str
   returned: with O(note=begin)

@@ -99,7 +99,7 @@ def test_a_batch_goes_out_and_comes_back_in_one_call(reached, tmp_path):
         assert run.returncode == 0, run.stdout + run.stderr
         assert load.stop()["failed"] == 0
     assert ("web 25%: web1 25, web2 25; " in run.stdout) is watched, run.stdout
-    assert ("so the weights rise by time alone" in run.stdout) is not watched
+    assert ("so the weights rise by time alone" in run.stdout) is not watched, run.stdout
     assert states(given) == IN
     again = run_playbook(tmp_path, book([role("balancer", "in")], **shared), *HOSTS)
     assert again.returncode == 0 and "changed=1" not in again.stdout, again.stdout + again.stderr

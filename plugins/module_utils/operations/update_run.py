@@ -278,6 +278,7 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
     """An open run goes on."""
     params = book.params
     untouched, out = journal.in_and_out(run, params["serving"], params["watched"])
+    lowered = [name for name in run.at("out") if name in untouched]
     note = {
         "event": "resumed",
         "servers": book.servers(),
@@ -292,7 +293,7 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         f"are done, {len(run.left)} are untouched"
     ]
     result = _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
-    return {**result, "lowered": untouched}
+    return {**result, "lowered": lowered}
 
 
 def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
@@ -303,6 +304,7 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         book.write(other, other_note)
     half = dict.fromkeys(name for other in others for name in other.half if name in servers)
     out = [name for name in half if name not in params["serving"]]
+    lowered = [name for other in others for name in other.at("out") if name in half and name not in out]
     # Check mode begins none, so there is none to be named.
     run = Run("" if book.check_mode else f"{params['update']} {timing.iso(book.now)}")
     note = {
@@ -322,7 +324,7 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         for other in others
     ]
     result = _result(book, run, words + _half_words(run), changed=not book.check_mode)
-    return {**result, "lowered": [name for name in half if name not in out]}
+    return {**result, "lowered": lowered}
 
 
 def _half_words(run: Run) -> list[str]:

@@ -133,7 +133,16 @@ def test_killed_before_the_balancer_let_go_a_server_is_as_good_as_untouched(call
     call("batch", run=run, hosts=["w1"], process=ended)
     call("out", run=run, hosts=["w1"], process=ended)
     again = call("begin", update="2.4", watched=["w1", "w2", "w3"], serving=["w1", "w2", "w3"])
-    assert (again["half"], again["left"]) == ([], ["w1", "w2", "w3"])
+    assert (again["half"], again["left"], again["lowered"]) == ([], ["w1", "w2", "w3"], ["w1"])
+
+
+def test_one_that_was_updated_gets_no_weight_before_it_is_looked_at(call):
+    """Killed as it came back: another update finds it serving, and leaves its weight to its own batch."""
+    run = call("begin", update="2.4")["run"]
+    batch(call, run, ["w1"], upto="healthy")
+    call("out", run=run, hosts=["w2"])
+    other = call("begin", update="2.5", watched=["w1", "w2", "w3"], serving=["w1", "w2", "w3"], minute=5)
+    assert (other["half"], other["lowered"]) == ([], ["w2"])
 
 
 def test_a_pass_of_autoscale_is_waited_for(call, monkeypatch):

@@ -180,3 +180,13 @@ def test_no_server_is_ever_lost_from_sight(events, cut):
     """Whatever is noted, and wherever it breaks off, each server is done, half-done or left, and exactly one of them."""
     told = run(*(note(event, *hosts) for event, hosts in events[:cut]))
     assert sorted(told.done + told.half + told.left) == SERVERS
+
+
+def test_servers_without_room_are_set_aside_until_the_run_is_taken_up():
+    notes = [note("batch", "w1", "w2", number=1), note("set_aside", "w2")]
+    notes += [note(step, "w1") for step in journal.STEPS]
+    aside = run(*notes)
+    assert (aside.batch, aside.set_aside, aside.done, aside.half) == (["w1"], ["w2"], ["w1"], [])
+    assert aside.left == ["w2", "w3", "w4"]
+    assert journal.lost(aside, ["w1"]) == []
+    assert run(*notes, resumed()).set_aside == []
