@@ -29,7 +29,7 @@ options:
       - V(batch) says that O(hosts) go next. V(out) and V(updating) are noted before it is done, V(updated), V(healthy) and
         V(in) after, and each moves only those of O(hosts) that are a step before it. Servers of the batch that are missing
         from O(hosts) at V(updated), V(healthy) and V(in) were lost, and are noted as failed.
-      - V(set_aside) takes O(hosts) out of the batch: there is no room for them now, and they stay as they are.
+      - V(set_aside) takes O(hosts) out of the batch, since there is no room for them now. They stay as they are.
       - V(failed) and V(rolled_back) are of O(hosts), with O(why).
       - V(stopped) lets the pools go and leaves the run open; V(done) ends it.
     type: str

@@ -13,7 +13,12 @@ from rollout_lab import SHOP, Shop, Watch, shop_past
 
 LOAD_SECONDS = 1800
 # What it prints at the beginning of the phases in which it is killed, and up to how many seconds later.
-MOMENTS = [("Wake the standbys and wait", 2.0), ("Update, in a while", 3.0), ("Raise their weight in steps", 2.0)]
+MOMENTS = [
+    ("Wake the standbys and wait", 2.0),
+    ("Shift their traffic away in steps", 4.0),
+    ("Update, in a while", 3.0),
+    ("Raise their weight in steps", 4.0),
+]
 
 
 @pytest.fixture(scope="module")
