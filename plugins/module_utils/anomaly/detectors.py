@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import typing as t
 
+from .ensemble import ensemble
 from .flat import flat_line
 from .groups import multivariate, peers
 from .learned import isolation_forest, one_class_svm
 from .novelty import novelty
 from .profile import matrix_profile
-from .residual import ensemble, residual
+from .residual import residual
 from .shift import level_shift, three_sigma, variance_change
 
 if t.TYPE_CHECKING:

@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
     from .frame import Frame
 
 TAIL = 256  # values kept unsorted before they are merged
+DUST = 1e-9  # of a value, which is what rounding can make of equal ones
 
 
 def nearest(values: numpy.ndarray) -> numpy.ndarray:
@@ -54,8 +55,14 @@ def nearest(values: numpy.ndarray) -> numpy.ndarray:
             distances[step] = np.minimum(value - ordered[lower], ordered[upper] - value)
             after[lower] = upper
             before[upper] = lower
-    distances[~np.isfinite(distances)] = np.nan
-    return distances.T.copy()
+    return _distinct(distances.T, values)
+
+
+def _distinct(distance: numpy.ndarray, values: numpy.ndarray) -> numpy.ndarray:
+    """Distances, 0 where rounding may have made them, NaN where there is none."""
+    answer = np.where(distance <= DUST * np.abs(values), 0.0, distance)
+    answer[~np.isfinite(distance) | np.isnan(values)] = np.nan
+    return answer
 
 
 class Seen:
@@ -87,7 +94,7 @@ class Seen:
                 neighbour = np.where(inside, self._at(rows, place), np.inf)
                 distance = np.fmin(distance, np.abs(neighbour - values))
         self._keep(values)
-        return np.where(np.isfinite(distance) & ~np.isnan(values), distance, np.nan)
+        return _distinct(distance, values)
 
     def _at(self, rows: numpy.ndarray, place: numpy.ndarray) -> numpy.ndarray:
         if self.ordered.shape[1] == 0:

@@ -14,8 +14,6 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
-from .flat import standstill
-from .novelty import nearest
 
 if t.TYPE_CHECKING:
     import numpy
@@ -161,16 +159,3 @@ def means(values: numpy.ndarray, length: int) -> numpy.ndarray:
 def residual(frame: Frame) -> list[numpy.ndarray]:
     """Detector: size of the forecast error, in robust scales of such errors."""
     return [np.abs(errors(frame.values, frame.day)[0])]
-
-
-def ensemble(frame: Frame) -> list[numpy.ndarray]:
-    """Detector, the default: novelty of the value, of its short mean and of its forecast error, and standing still.
-
-    Four members, the most surprised one speaks. docs/anomalies.md tells what else was tried.
-    """
-    return [
-        nearest(frame.values),
-        nearest(means(frame.values, frame.hour)),
-        nearest(errors(frame.values, frame.day)[0]),
-        standstill(frame.values),
-    ]

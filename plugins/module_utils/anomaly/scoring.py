@@ -4,8 +4,8 @@
 
 """From surprise to the score that all detectors share.
 
-A score above one half is news: the series is more surprising than it was at any time in the twelve hours before, and
-surprising at all. While an anomaly lasts its score stays below one half, in order of surprise. So one threshold above
+A score above one half is news: the series is more surprising than it was at any time in the twelve hours before, by a
+margin where there was news, and surprising at all. While an anomaly lasts its score stays below one half, in order of surprise. So one threshold above
 one half gives an alarm at the onset of each incident and no second one while it lasts, and the ranking of samples still
 tells how strange each is.
 """
@@ -28,25 +28,31 @@ if t.TYPE_CHECKING:
 QUIET_SECONDS = 12 * 3600  # that news must be the most surprising of
 FEWEST_QUIET, MOST_QUIET = 24, 144  # steps that they are at least and at most
 LEAST_NEWS = 2.0  # surprise, -log10 of a probability, below which nothing is news: more would crowd out what lasts
+# Of surprise that news needs above other news of that time, so that an incident that grows little by little is one.
+MARGIN = 0.2
 HALVING = 3.0  # by which the distance of the score to its limit halves
 
 
 class Onset:
-    """Tells news from what goes on, for many series; the state is the surprise of the last twelve hours."""
+    """Tells news from what goes on, for many series; the state is the surprise and the news of the last twelve hours."""
 
-    STATE = ("recent", "time")
+    STATE = ("recent", "raised", "time")
 
     def __init__(self, series: int, step_seconds: int) -> None:
         length = min(max(round(QUIET_SECONDS / step_seconds), FEWEST_QUIET), MOST_QUIET)
         self.recent = np.full((length, series), -np.inf)
+        self.raised = self.recent.copy()
         self.time = 0
 
     def update(self, surprise: numpy.ndarray) -> numpy.ndarray:
         """The score of one new surprise of each series, shape (series,); NaN where there is none."""
         there = ~np.isnan(surprise)
         level = np.where(there, surprise, 0)
-        news = there & (level > LEAST_NEWS) & (level > self.recent.max(axis=0))
-        self.recent[self.time % len(self.recent)] = np.where(there, surprise, -np.inf)
+        highest = np.maximum(self.recent.max(axis=0), self.raised.max(axis=0) + MARGIN)
+        news = there & (level > LEAST_NEWS) & (level > highest)
+        place = self.time % len(self.recent)
+        self.recent[place] = np.where(there, surprise, -np.inf)
+        self.raised[place] = np.where(news, level, -np.inf)
         self.time += 1
         value = np.where(news, 1 - 0.5 * 2 ** (-(level - LEAST_NEWS) / HALVING), 0.5 - 0.5 * 2 ** (-level / HALVING))
         return np.where(there, value, np.nan)

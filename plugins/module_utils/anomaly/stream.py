@@ -13,6 +13,7 @@ import typing as t
 from ..libraries import numpy as np
 from .flat import Standstill
 from .frame import Frame, clean
+from .logarithm import Logarithm
 from .novelty import Seen
 from .residual import Residual, RunningMean
 from .scoring import Onset
@@ -21,7 +22,7 @@ from .tail import Tail
 if t.TYPE_CHECKING:
     import numpy
 
-NOVELTIES = 3  # members that are distances to what was seen: value, short mean, forecast error
+NOVELTIES = 4  # members that are distances to what was seen: value, logarithm, short mean, forecast error
 
 
 class Stream:
@@ -38,13 +39,16 @@ class Stream:
         self.tails = [Tail(series) for _member in range(NOVELTIES + 1)]
         self.still = Standstill(series)
         self.mean = RunningMean(series, frame.hour)
+        self.logarithm = Logarithm(series)
         self.residual = Residual(series, frame.day)
         self.onset = Onset(series, step_seconds)
 
     def update(self, values: t.Any) -> numpy.ndarray:
         """The score of one new sample of each series, shape (series,); NaN where it can't say. The sample is kept."""
         now = clean(np.asarray(values, dtype=np.float64)[:, None])[:, 0]
-        inputs = now, self.mean.update(now), self.residual.update(now)[0]
+        logs = self.logarithm.update(now)
+        error, _expected, scale = self.residual.update(logs)
+        inputs = now, logs, self.mean.update(now), error * scale
         members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
         members.append(self.still.update(now))
         surprise = np.full(len(now), np.nan)
@@ -54,6 +58,7 @@ class Stream:
 
     def _parts(self) -> dict[str, t.Any]:
         parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset, "still": self.still}
+        parts["logarithm"] = self.logarithm
         parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
         parts |= {f"tail{member}": part for member, part in enumerate(self.tails)}
         return parts

@@ -1,0 +1,36 @@
+# Copyright: The Lowtide authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The default detector: five members, of which the most surprised one speaks. docs/anomalies.md tells what was tried."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .flat import standstill
+from .logarithm import logarithms
+from .novelty import nearest
+from .residual import errors, means
+
+if t.TYPE_CHECKING:
+    import numpy
+
+    from .frame import Frame
+
+
+def ensemble(frame: Frame) -> list[numpy.ndarray]:
+    """Detector, the default: novelty of the value, its logarithm, its short mean and the forecast error; standing still.
+
+    The forecast is one of the logarithm, and its error is taken as it is: in scales of the last day's errors, a busy
+    day would make the next one's errors small.
+    """
+    logs = logarithms(frame.values)
+    error, _expected, scale = errors(logs, frame.day)
+    return [
+        nearest(frame.values),
+        nearest(logs),
+        nearest(means(frame.values, frame.hour)),
+        nearest(error * scale),
+        standstill(frame.values),
+    ]
