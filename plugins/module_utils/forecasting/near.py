@@ -53,6 +53,11 @@ class Near:
     day: int
     first: int
 
+    def row(self, row: int) -> Near:
+        """What was said of one series."""
+        one = slice(row, row + 1)
+        return dataclasses.replace(self, centre=self.centre[one], scale=self.scale[one], errors=self.errors[one])
+
     def spread(self, row: int, moment: int) -> numpy.ndarray:
         """The errors of a series that were known at a moment, ascending; empty where there are none."""
         oldest = max(self.first // 2, moment - SPREAD_DAYS * self.day)

@@ -12,10 +12,11 @@ pool's past shows that reactive would have cost less, or there is too little pas
 from __future__ import annotations
 
 import dataclasses
+import typing as t
 
 from ..errors import NotEnoughHistory
 from ..libraries import numpy as np
-from ..planning.backtest import Past, prefers_reactive
+from ..planning.backtest import Past, pasts_of, prefers_reactive
 from ..planning.distribution import DemandForecast
 from .outlook import Outlook
 
@@ -26,27 +27,39 @@ def refined(seen: Outlook, hold_seconds: float, mode: str) -> tuple[dict[str, De
     :param mode: V(auto) lets the past decide, V(predictive) and V(reactive) don't.
     """
     forecasts, reasons = {}, {}
+    known = [name for name in seen.forecasts if name in seen.demand and name in seen.totals]
+    by_step: dict[int, dict[str, t.Any]] = {}
+    for name in known if mode != "reactive" else ():
+        series = seen.totals[name]
+        by_step.setdefault(series.step_seconds, {})[name] = series.values[0]
+    pasts: dict[str, Past | NotEnoughHistory] = {}
+    for step_seconds, demands in by_step.items():
+        found, lacking = pasts_of(seen.pools, demands, step_seconds, hold_seconds)
+        pasts |= found | lacking
     for name, forecast in seen.forecasts.items():
-        forecasts[name], reason = _refined(seen, name, forecast, hold_seconds, mode)
+        if name not in known:
+            forecasts[name] = forecast
+            continue
+        forecasts[name], reason = _refined(seen, name, forecast, pasts.get(name), hold_seconds, mode)
         if reason is not None:
             reasons[name] = reason
     return forecasts, reasons
 
 
 def _refined(
-    seen: Outlook, name: str, forecast: DemandForecast, hold_seconds: float, mode: str
+    seen: Outlook,
+    name: str,
+    forecast: DemandForecast,
+    past: Past | NotEnoughHistory | None,
+    hold_seconds: float,
+    mode: str,
 ) -> tuple[DemandForecast, str | None]:
-    series = seen.totals.get(name)
-    if series is None or name not in seen.demand:
-        return forecast, None
-    if mode == "reactive":
+    if past is None:
         return _flat(seen, name, forecast, hold_seconds), "it is told to follow the newest demand alone"
-    try:
-        past = Past.of(seen.pools[name], series.values[0], series.step_seconds, hold_seconds, name)
-    except NotEnoughHistory as exc:
+    if isinstance(past, NotEnoughHistory):
         if mode == "predictive":
             return forecast, None
-        return _flat(seen, name, forecast, hold_seconds), f"it follows the newest demand alone: {exc.problem}"
+        return _flat(seen, name, forecast, hold_seconds), f"it follows the newest demand alone: {past.problem}"
     if mode == "auto":
         better, ours, theirs = prefers_reactive(past)
         if better:

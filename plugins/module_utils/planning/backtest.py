@@ -25,6 +25,7 @@ UNSCORED_DAYS = 14  # at the beginning, or half of a history that is shorter tha
 FEWEST_DAYS = 4  # of samples, below which nothing can be told
 HEADROOMS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 UTILIZATIONS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+AT_ONCE = 32  # pools whose pasts are gone through together: a month of them takes half a gigabyte
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 
 
@@ -56,24 +57,19 @@ class Past:
         :param demand: In load units, shape (time,).
         :raises NotEnoughHistory: where there is too little to tell anything from.
         """
-        day = max(1, round(86400 / step_seconds))
-        there = ~np.isnan(demand)
-        demand, known = demand[int(there.argmax()) :], int(there.sum())
-        if known < FEWEST_DAYS * day:
-            raise NotEnoughHistory(
-                f"the history of pool {name!r} has {known / day:.1f} days of samples, and a replay needs {FEWEST_DAYS}",
-                option="history_window",
-                remedy="Collect for longer, or look further back",
-            )
+        pasts, lacking = pasts_of({name: pool}, {name: demand}, step_seconds, hold_seconds)
+        if lacking:
+            raise lacking[name]
+        return pasts[name]
+
+    @classmethod
+    def _of(cls, pool: Pool, worth: numpy.ndarray, near: nearby.Near, step_seconds: int, hold_seconds: float) -> Past:
         standby = pool["standby"]
-        lead = timing.duration(standby["lead_time"]) if standby else 0.0
         rest = timing.duration(standby.get("min_awake") or 0) if standby else 0.0
-        boot = math.ceil(lead / step_seconds)
+        boot = _boot(pool, step_seconds)
         least = max(pool["limits"]["min"], len(pool["servers"]))
         count = len(pool["servers"]) + (len(standby["servers"]) if standby else 0)
-        worth = demand / pool["load"]["server_capacity"]
-        near = nearby.replay(worth[None, :], lead=boot + 1, step_seconds=step_seconds)
-        first = min(UNSCORED_DAYS * day, len(demand) // 2)
+        first = min(UNSCORED_DAYS * near.day, len(worth) // 2)
         hold = math.ceil(max(hold_seconds, rest) / step_seconds)
         most = max(least, min(count, pool["limits"]["max"] or count))
         return cls(pool, worth, near, step_seconds, boot, hold, first, least, most)
@@ -106,6 +102,45 @@ class Past:
             overload_cost=costs.overload_cost(self.pool),
             by_time=self.pool["slo"].get("overload") == "time",
         )
+
+
+def pasts_of(
+    pools: t.Mapping[str, Pool], demands: t.Mapping[str, numpy.ndarray], step_seconds: int, hold_seconds: float
+) -> tuple[dict[str, Past], dict[str, NotEnoughHistory]]:
+    """The pasts of many pools, by name, and why there is none of the others: too little to tell anything from.
+
+    Those that look as far ahead, from as many samples, are gone through at once.
+
+    :param demands: In load units, by pool, each of shape (time,), NaN where a sample is missing.
+    """
+    day = max(1, round(86400 / step_seconds))
+    lacking: dict[str, NotEnoughHistory] = {}
+    alike: dict[tuple[int, int], dict[str, numpy.ndarray]] = {}
+    for name, demand in demands.items():
+        there = ~np.isnan(demand)
+        known = int(there.sum())
+        if known < FEWEST_DAYS * day:
+            lacking[name] = NotEnoughHistory(
+                f"the history of pool {name!r} has {known / day:.1f} days of samples, and a replay needs {FEWEST_DAYS}",
+                option="history_window",
+                remedy="Collect for longer, or look further back",
+            )
+            continue
+        worth = demand[int(there.argmax()) :] / pools[name]["load"]["server_capacity"]
+        alike.setdefault((_boot(pools[name], step_seconds), len(worth)), {})[name] = worth
+    pasts = {}
+    for (boot, _length), worths in alike.items():
+        names = list(worths)
+        for some in (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)):
+            near = nearby.replay(np.stack([worths[name] for name in some]), lead=boot + 1, step_seconds=step_seconds)
+            for row, name in enumerate(some):
+                pasts[name] = Past._of(pools[name], worths[name], near.row(row), step_seconds, hold_seconds)
+    return pasts, lacking
+
+
+def _boot(pool: Pool, step_seconds: int) -> int:
+    """Steps from power on to carrying load."""
+    return math.ceil((timing.duration(pool["standby"]["lead_time"]) if pool["standby"] else 0.0) / step_seconds)
 
 
 def predictive(past: Past, quantile: float | None = None, utilization: float | None = None) -> numpy.ndarray:
