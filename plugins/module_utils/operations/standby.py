@@ -164,7 +164,10 @@ def _noted(
     end = datetime.datetime.now(datetime.UTC)
     others = [course for name, course in courses.items() if course.replaces and course.server.power == "on"]
     instead = {name: course.replaces for name, course in courses.items()}
-    notes.owner |= {course.name: notes.owner[_first(course.name, instead)] for course in others}
+    for course in others:
+        first = _first(course.name, instead)
+        if first in notes.owner:
+            notes.owner[course.name] = notes.owner[first]
     notes.woken({course.name: end - datetime.timedelta(seconds=course.seconds) for course in others})
     slept = [name for name in wishes.release if servers[name].power == "on" and courses[name].server.power != "on"]
     notes.asleep(dict.fromkeys([*slept, *(name for name in waking if courses[name].server.power != "on")], end))
