@@ -79,7 +79,7 @@ def _read(
     history: dict[str, t.Any], pools: Pools, asked: Wanted, lacking: dict[str, NotEnoughHistory] | None
 ) -> t.Iterator[tuple[str, Series]]:
     """The series of pools of one tenant and metric."""
-    first = next(iter(pools.values()))
+    first, *_others = pools.values()
     metric = first["load"]["metric"]
     end = datetime.datetime.fromtimestamp(
         int(asked.now.timestamp()) // asked.step_seconds * asked.step_seconds, datetime.UTC
