@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import importlib.util
 import json
 import pathlib
 import re
-import runpy
 import subprocess
 import sys
 
@@ -178,10 +178,13 @@ def test_the_source_ends_on_a_wrong_option(fleet, tmp_path):
 
 def test_the_source_lets_others_run_meanwhile_and_can_be_cancelled(fleet):
     fleet.write(0)
-    main = runpy.run_path(str(SOURCE))["main"]
+    # Not by runpy: ansible-test's own finder of collections would take the path for a folder.
+    spec = importlib.util.spec_from_file_location("source", SOURCE)
+    source = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(source)
 
     async def run():
-        task = asyncio.create_task(main(asyncio.Queue(), fleet.args))
+        task = asyncio.create_task(source.main(asyncio.Queue(), fleet.args))
         beats = 0
         for _beat in range(20):
             await asyncio.sleep(0.01)
