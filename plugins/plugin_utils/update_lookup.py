@@ -14,7 +14,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 from ansible.vars.manager import VariableManager
-from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
+from ansible_collections.lowtide.fleet.plugins.module_utils import face, options, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import tenants, update_plan
 
@@ -64,8 +64,22 @@ def plan_for(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.
             display.warning(warning)
         for sentence in answer["words"]:
             display.display(sentence)
+        if early := too_early(answer["plan"]):
+            display.warning(early)
         _PLANS[question] = answer["plan"]
     return _PLANS[question]
+
+
+def too_early(plan: dict[str, t.Any]) -> str:
+    """What to say of a plan made on the spot whose low tide is still to come: a play does not wait for it by itself."""
+    wait = (timing.moment(plan["window"]["start"]) - timing.moment(plan["now"])).total_seconds()
+    if wait < timing.duration("5m"):
+        return ""
+    return (
+        f"the low tide of this plan begins at {plan['window']['start']}, in {timing.words(wait)}, and this play does not wait "
+        "for it: its batches are those of another hour. Start it then, set lowtide_deadline to have a plan that begins sooner, "
+        "or plan first and let lowtide.fleet.update_gate wait before each batch."
+    )
 
 
 def servers(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.Any]) -> list[str]:

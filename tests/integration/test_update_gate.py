@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -22,11 +21,10 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import history, opti
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import updates
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
-from processes import free_port
+from processes import ansible_playbook, free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = ["w0", "w1", "w2", "w3"]
-PROGRAM = os.environ.get("LOWTIDE_ANSIBLE_PLAYBOOK", str(pathlib.Path(sys.executable).with_name("ansible-playbook")))
 
 
 @pytest.fixture
@@ -89,16 +87,11 @@ def lab(tmp_path):
         }
         (tmp_path / "playbook.yml").write_text(json.dumps([play]), encoding="utf-8")
         done = subprocess.run(
-            [PROGRAM, "-i", "inventory.json", "-e", "@variables.json", "playbook.yml"],
+            **ansible_playbook(
+                tmp_path / "ansible", ROOT / ".build", "-i", "inventory.json", "-e", "@variables.json", "playbook.yml",
+                ANSIBLE_SSH_ARGS="-o ConnectTimeout=5 -o BatchMode=yes",
+            ),
             cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-                "ANSIBLE_HOME": str(tmp_path / "ansible"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_SSH_ARGS": "-o ConnectTimeout=5 -o BatchMode=yes",
-                "COLUMNS": "400",
-            },
         )  # fmt: skip
         return done.returncode, done.stdout, sorted(path.stem for path in tmp_path.glob("*.new"))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -18,12 +17,12 @@ import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
+from processes import ansible_playbook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = [f"w{number}" for number in range(8)]
 NOW = datetime.datetime(2026, 3, 3, 14, 0, tzinfo=datetime.UTC)  # a Tuesday, at the hour of the peak
 DAYS = 30
-PROGRAM = os.environ.get("LOWTIDE_ANSIBLE_PLAYBOOK", str(pathlib.Path(sys.executable).with_name("ansible-playbook")))
 
 PLAN = {
     "history": "{{ lowtide_history }}",
@@ -57,15 +56,10 @@ def lab(tmp_path):
         (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
         (tmp_path / "playbook.yml").write_text(json.dumps([{"gather_facts": False, **play}]), encoding="utf-8")
         done = subprocess.run(
-            [PROGRAM, "-i", "inventory.json", "playbook.yml", *arguments],
+            **ansible_playbook(
+                tmp_path / "ansible", ROOT / ".build", "-i", "inventory.json", "playbook.yml", *arguments
+            ),
             cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build"),
-                "ANSIBLE_HOME": str(tmp_path / "ansible"),
-                "ANSIBLE_NOCOLOR": "1",
-                "COLUMNS": "400",
-            },
         )  # fmt: skip
         return done.returncode, " ".join(done.stdout.split())
 

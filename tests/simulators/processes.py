@@ -86,9 +86,12 @@ def ansible_playbook(
 ) -> dict[str, t.Any]:
     """What :mod:`subprocess` takes to run C(ansible-playbook): C(args) and C(env).
 
+    The environment variable E(LOWTIDE_ANSIBLE_PLAYBOOK) names the program of another version of Ansible to run.
+
     :param home: Where Ansible keeps its own files. :param collections: Where collections are found.
     """
-    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    usual = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    program = os.environ.get("LOWTIDE_ANSIBLE_PLAYBOOK", str(usual))
     own = {
         "ANSIBLE_COLLECTIONS_PATH": str(collections),
         "ANSIBLE_HOME": str(home),
@@ -97,4 +100,4 @@ def ansible_playbook(
         "ANSIBLE_NOCOLOR": "1",
         "COLUMNS": "400",
     }
-    return {"args": [str(program), *arguments], "env": {**os.environ, **own, **environment}}
+    return {"args": [program, *arguments], "env": {**os.environ, **own, **environment}}

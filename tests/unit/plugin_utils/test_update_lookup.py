@@ -72,6 +72,13 @@ def test_a_later_play_with_other_hosts_is_checked_though_an_earlier_one_took_its
         update_lookup.sizes(PLAN, everyone)
 
 
+def test_a_play_that_would_not_wait_for_its_low_tide_is_warned():
+    plan = {"now": "2026-01-31T12:00:00Z", "window": {"start": "2026-01-31T12:04:59Z"}}
+    assert update_lookup.too_early(plan) == ""
+    plan["window"] = {"start": "2026-02-01T03:00:00Z"}
+    assert "begins at 2026-02-01T03:00:00Z, in 15 h, and this play does not wait" in update_lookup.too_early(plan)
+
+
 def test_batch_numbers():
     assert update_lookup.batch_numbers(NUMBERED, ["d", "a", "e"]) == [2, 1, 3]
     with pytest.raises(InvalidOption, match="^_terms: the plan does not know x, y"):
