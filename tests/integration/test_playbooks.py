@@ -322,6 +322,8 @@ GATED = """
         history: "{{ lowtide_history }}"
         pools: "{{ lowtide_pools }}"
         pool: [web]
+        # Two and two, whether the load rises now or falls: of five, one might go first, alone.
+        hosts: [web2, web3, web4, web5]
         deadline: 20m
         use_standbys: false
       register: update
