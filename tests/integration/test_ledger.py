@@ -10,6 +10,7 @@ import concurrent.futures
 import datetime
 import multiprocessing
 import secrets
+import threading
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
@@ -40,6 +41,22 @@ def tenant():
 
 def opened(spec, tenant, **more):
     return history.open_state(spec, tenant=tenant, **more)
+
+
+def test_many_runs_may_open_a_new_schema_at_once(postgresql):
+    """The first makes its tables, and the others, which waited for it, see them. A file of DuckDB has one writer at a time."""
+    spec = options.checked({"state": postgresql}, options.STATE, "options")
+    runs = 6
+    barrier = threading.Barrier(runs)
+
+    def open_it(tenant):
+        barrier.wait(60)
+        with opened(spec, tenant) as store:
+            return store.leases()
+
+    with concurrent.futures.ThreadPoolExecutor(runs) as pool:
+        for _time in range(5):
+            assert list(pool.map(open_it, [f"t{secrets.token_hex(6)}"] * runs)) == [[]] * runs
 
 
 def test_a_lease_is_one_holders_until_it_is_over_or_given_back(spec, tenant):

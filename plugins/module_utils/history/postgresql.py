@@ -181,10 +181,13 @@ class PostgreSQLHistory(Tables):
 
         :raises InvalidOption: when they are of a newer one.
         """
-        ((there,),) = self._rows("SELECT to_regclass('lowtide')")
-        if there is not None:
+        # Not to_regclass: it goes by what the session knows of schemas, and that is old where another has just made this one.
+        there = self._rows(
+            "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = ? AND tablename = 'lowtide'", [self.schema]
+        )
+        if there:
             self._check_format(self._rows("SELECT format FROM lowtide")[0][0])
-        return there is not None
+        return bool(there)
 
     def close(self) -> None:
         """End the connection."""
