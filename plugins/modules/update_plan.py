@@ -190,9 +190,11 @@ plan:
       description:
         - Standbys to wake for it, the first of them by when, and when all may sleep again.
         - C(each) says it of each of them, with the batches that need it and what it costs awake. C(cost) is the sum.
+        - C(refused) lists those that were wanted and that O(tenants) leaves asleep, each with its pool and a reason.
       type: dict
       returned: always
       sample:
+        refused: []
         activate: [web-s1]
         by: "2026-01-31T03:00:00Z"
         release_after: "2026-01-31T03:25:00Z"

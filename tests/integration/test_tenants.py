@@ -24,6 +24,24 @@ from processes import ansible_playbook
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEP = 300
 DAYS = 9
+PLAN_OF_WEB = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
+  tasks:
+    - name: Plan
+      lowtide.fleet.update_plan:
+        history: "{{ lowtide_history }}"
+        pools: "{{ lowtide_pools }}"
+        pool: [web]
+        tenants: "{{ lowtide_tenants }}"
+        deadline: 6h
+      register: answer
+    - name: Say it
+      ansible.builtin.debug:
+        msg: "{{ answer.words }}"
+"""
 
 
 class Site:
@@ -245,6 +263,40 @@ def test_the_history_of_a_pool_is_its_tenants_even_under_the_same_name(any_site)
     code, said = site.run(lowtide_pools=stolen)
     assert code != 0
     assert "no sample of 'requests' for pool 'web'" in said, said
+    assert site.awake() == []
+
+
+def test_an_update_wakes_no_more_than_the_tenant_may_have(any_site):
+    """One standby makes room for a batch; the budget of another pool's standby awake, or the quota, may leave none."""
+    site = any_site
+    site.add("web", "shop", flat(150), ["web-a", "web-b"])
+    site.add("lab", "shop", flat(150), ["lab-a"])
+    site.pools["web"]["update"] = {"duration": "10m", "max_unavailable": "1"}
+    plan = site.directory / "plan.yml"
+    plan.write_text(PLAN_OF_WEB)
+    tenant = site.tenant("shop")
+
+    code, said = site.run(plan, lowtide_tenants={tenant: {"max_standbys": 1, "budget_per_day": 100}})
+    assert code == 0, said
+    assert "wake web-a at" in said
+    assert "stays asleep" not in said
+
+    for limits, reason in (
+        ({"budget_per_day": 0.01}, f"tenant {tenant} has spent or planned 0.00 of the day that begins at"),
+        ({"max_standbys": 0}, f"tenant {tenant} has 0 standbys awake, 1 more are wanted, and max_standbys is 0"),
+    ):
+        code, said = site.run(plan, lowtide_tenants={tenant: limits})
+        assert code != 0
+        assert f"web-a stays asleep: {reason}" in said
+        assert "Raise the quota of the tenant" in said
+
+    # What another run woke for another pool of the tenant counts.
+    with site.opened("shop") as store:
+        body = {"pool": "lab", "woken": True, "price_per_hour": 2}
+        store.append("activation", "lab-a", body, now=site.end - datetime.timedelta(minutes=5))
+    code, said = site.run(plan, lowtide_tenants={tenant: {"max_standbys": 1}})
+    assert code != 0
+    assert f"web-a stays asleep: tenant {tenant} has 1 standbys awake, 1 more are wanted, and max_standbys is 1" in said
     assert site.awake() == []
 
 

@@ -12,7 +12,7 @@ import typing as t
 
 from .. import history
 from ..errors import InvalidOption, NotFound
-from ..planning import quota
+from ..planning import quota, updates
 from . import tenants
 
 KIND = "activation"
@@ -118,17 +118,51 @@ def _events(
 
 def woke_at(params: t.Mapping[str, t.Any], pools: Pools, now: datetime.datetime) -> dict[str, datetime.datetime]:
     """When standbys woke that were woken within the last day and not sent to sleep since, as far as that was noted."""
+    noted = (_noted_awake(params, tenant, now) for tenant in sorted({pool["tenant"] for pool in pools.values()}))
+    return {event.server: event.at for events in noted for event in events}
+
+
+def _noted_awake(params: t.Mapping[str, t.Any], tenant: str, now: datetime.datetime) -> list[quota.Event]:
+    """The wakings of a tenant's standbys within the last day that no sleep followed, as far as that was noted."""
+    woke: dict[str, quota.Event] = {}
+    for event in _events(params, tenant, now - datetime.timedelta(days=1), now) if _notes_kept(params) else ():
+        if event.woken:
+            woke[event.server] = event
+        else:
+            woke.pop(event.server, None)
+    return list(woke.values())
+
+
+def _notes_kept(params: t.Mapping[str, t.Any]) -> bool:
+    """Whether there is a store that can keep notes."""
     kept = params.get("state") or params.get("history") or {}
-    if not kept.get("path") and (kept.get("type") == "prometheus" or not kept.get("url")):
-        return {}
-    woke: dict[str, datetime.datetime] = {}
-    for tenant in sorted({pool["tenant"] for pool in pools.values()}):
-        for event in _events(params, tenant, now - datetime.timedelta(days=1), now):
-            if event.woken:
-                woke[event.server] = event.at
-            else:
-                woke.pop(event.server, None)
-    return woke
+    return bool(kept.get("path") or (kept.get("type") != "prometheus" and kept.get("url")))
+
+
+def allowances(
+    params: t.Mapping[str, t.Any], pools: Pools, *, now: datetime.datetime, awake: t.Collection[str]
+) -> dict[str, updates.Allowance]:
+    """What each tenant with limits has left for the standbys of an update.
+
+    :param pools: Those that are planned. :param awake: Their standbys awake; of other pools, those count that were noted.
+    :raises LowtideError: when a tenant has a budget, and what is spent of it can't be read.
+    """
+    limits = tenants.checked(params.get("tenants") or {})
+    planned = {server for pool in pools.values() for server in tenants.standbys(pool)}
+    result = {}
+    for tenant in sorted({pool["tenant"] for pool in pools.values()} & set(limits)):
+        prices = {
+            event.server: event.price for event in _noted_awake(params, tenant, now) if event.server not in planned
+        }
+        for pool in pools.values():
+            if pool["tenant"] == tenant:
+                prices |= {name: pool["standby"]["cost_per_hour"] for name in tenants.standbys(pool) if name in awake}
+        paid = 0.0
+        if limits[tenant]["budget_per_day"] is not None:
+            start, _end = quota.day_of(now, limits[tenant]["time_zone"], f"tenants.{tenant}.time_zone")
+            paid = quota.spent(_events(params, tenant, start, now), prices, start, now)
+        result[tenant] = updates.Allowance(tenant, limits[tenant], len(prices), paid, sum(prices.values()))
+    return result
 
 
 def _elsewhere(params: t.Mapping[str, t.Any], pools: Pools, awake: t.Collection[str]) -> dict[str, dict[str, float]]:

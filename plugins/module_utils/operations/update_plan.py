@@ -17,7 +17,7 @@ from .. import options, timing
 from ..errors import InvalidOption, LowtideError
 from ..planning import updates
 from ..planning.demand import owned_standbys
-from . import demands, forecast, outlook, update_rules
+from . import demands, forecast, outlook, spending, update_rules
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -75,21 +75,13 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         name: pool["servers"] + [server for server in standbys[name] if server in awake]
         for name, pool in seen.pools.items()
     }
-    plan = updates.plan(
-        _narrowed(update_rules.placed(seen.pools, params["placement"]), params["hosts"]),
-        seen.forecasts,
-        now=seen.now,
-        deadline=min(deadline, ends),
-        server_loads=seen.loads if any(seen.loads.values()) else None,
-        in_service=in_service,
-        spare_standbys={name: [server for server in names if server not in awake] for name, names in standbys.items()}
-        if params["use_standbys"]
-        else None,
-        closed=update_rules.closed(seen.pools, seen.now, min(deadline, ends)),
-        durations={
-            **update_rules.recorded(params, seen.pools, seen.now),
-            **update_rules.durations(params["durations"], seen.pools),
-        },
+    spare = {name: [server for server in names if server not in awake] for name, names in standbys.items()}
+    plan = updates.within(
+        _maker(params, seen, in_service, min(deadline, ends)),
+        spare if params["use_standbys"] else None,
+        seen.pools,
+        spending.allowances(params, seen.pools, now=seen.now, awake=awake),
+        seen.now,
     )
     simulation = _simulated(params, seen, plan, in_service) if params["simulate"] else None
     return {
@@ -100,6 +92,33 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
         "words": plan["words"] + (simulation["words"] if simulation else []),
         "warnings": seen.warnings,
     }
+
+
+def _maker(
+    params: dict[str, t.Any], seen: outlook.Outlook, in_service: dict[str, list[str]], deadline: datetime.datetime
+) -> t.Callable[[dict[str, list[str]] | None], dict[str, t.Any]]:
+    """Makes the plan from the standbys that may be woken, by pool."""
+    narrowed = _narrowed(update_rules.placed(seen.pools, params["placement"]), params["hosts"])
+    closed = update_rules.closed(seen.pools, seen.now, deadline)
+    durations = {
+        **update_rules.recorded(params, seen.pools, seen.now),
+        **update_rules.durations(params["durations"], seen.pools),
+    }
+
+    def make(spare: dict[str, list[str]] | None) -> dict[str, t.Any]:
+        return updates.plan(
+            narrowed,
+            seen.forecasts,
+            now=seen.now,
+            deadline=deadline,
+            server_loads=seen.loads if any(seen.loads.values()) else None,
+            in_service=in_service,
+            spare_standbys=spare,
+            closed=closed,
+            durations=durations,
+        )
+
+    return make
 
 
 def _simulated(

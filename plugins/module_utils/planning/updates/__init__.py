@@ -6,14 +6,16 @@
 
 :mod:`.order` says which servers may go together, :mod:`.hours` when nothing may, :mod:`.room` how many may be out at a
 time, :mod:`.optimum` finds the best batches for that, :mod:`.plan` puts them together, :mod:`.explanation` says why,
-:mod:`.remedies` what would help where there is no plan, and :mod:`.simulation` what a plan would have met in the past.
+:mod:`.remedies` what would help where there is no plan, :mod:`.allowance` keeps it within what tenants may have, and
+:mod:`.simulation` tells what a plan would have met in the past.
 """
 
 from __future__ import annotations
 
+from .allowance import Allowance, within
 from .plan import plan
 from .remedies import NoWindow
 from .room import max_unavailable
 from .simulation import simulate
 
-__all__ = ["NoWindow", "max_unavailable", "plan", "simulate"]
+__all__ = ["Allowance", "NoWindow", "max_unavailable", "plan", "simulate", "within"]
