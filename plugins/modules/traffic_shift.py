@@ -91,6 +91,7 @@ options:
       - What becomes of a step that lacks nothing but requests at the end of O(patience).
       - V(undo) gives all the weight from before. V(pass) goes on, if those that are watched are up and no gate is in doubt, so
         that little traffic slows a shift and does not end it. Neither passes a figure that is missing.
+      - V(pass) does not wait for O(patience) to end once O(min_requests) are out of reach by then at the traffic seen so far.
     type: str
     choices: [undo, pass]
     default: undo

@@ -11,6 +11,9 @@ import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import traffic
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.traffic import Evidence, Gate, Watch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 ERRORS = Gate("error_rate", 0.001, counts=True)
 LATENCY = Gate("latency_ms", 20.0)
@@ -118,12 +121,32 @@ def test_thin_traffic_passes_late_where_it_may_and_what_is_missing_or_in_doubt_n
     late = {"seconds": 600.0, "thin_passes": True}
     verdict = judged(trials=3, requests=3, **late)
     assert (verdict.word, verdict.thin, verdict.reasons) == ("go", True, ("3 of 100 requests seen",))
-    assert judged(trials=3, requests=3, **late | {"seconds": 599.0}).word == "hold"
+    # 100 requests are not out of the question yet.
+    assert judged(trials=90, requests=90, **late | {"seconds": 590.0}).word == "hold"
+    assert judged(trials=90, requests=90, **late).word == "go"
     assert judged(trials=3, requests=3, **late | {"thin_passes": False}).word == "undo"
     assert judged(trials=3, requests=3, failures=1, **late).word == "undo"
     assert judged(trials=3, requests=3, missed=True, **late).word == "undo"
     assert judged(trials=0, requests=0, **late).word == "undo"
     assert not judged().thin
+
+
+def test_a_step_that_can_not_see_enough_in_time_passes_at_once_where_it_may():
+    idle = {"trials": 1, "requests": 0, "patience": 600.0, "min_requests": 20}
+    assert judged(**idle, seconds=100.0, thin_passes=True).word == "hold"
+    assert judged(**idle, seconds=150.0, thin_passes=True).thin
+    assert judged(**idle, seconds=150.0).word == "hold"
+    assert judged(**idle, seconds=150.0, thin_passes=True, missed=True).word == "hold"
+    assert judged(**idle, seconds=150.0, thin_passes=True, failures=1).word == "undo"
+    # Not before it was watched as long as it shall be.
+    assert judged(**idle, seconds=150.0, thin_passes=True, bake=200.0).word == "hold"
+
+
+@given(count=st.integers(0, 2000))
+def test_the_upper_limit_of_requests_is_that_of_a_poisson_rate(count):
+    exact = stats.gamma.ppf(0.99, count + 1)
+    assert traffic.most_by(count, 10.0, 10.0) == pytest.approx(exact, rel=0.02)
+    assert traffic.most_by(count, 10.0, 30.0) == pytest.approx(3 * exact, rel=0.02)
 
 
 def test_a_figure_that_is_told_of_no_request_yet_is_not_missing():

@@ -108,7 +108,7 @@ class Verdict:
 
     @property
     def thin(self) -> bool:
-        """Whether a step is passed at the end of patience, with fewer requests than wanted."""
+        """Whether a step is passed with fewer requests than wanted."""
         return self.word == "go" and bool(self.reasons)
 
 
@@ -135,8 +135,9 @@ def judge(
     """What to do at this moment of a step.
 
     :param requests: Answered by the members watched during this step. :param seconds: Since its weights were set.
-    :param thin_passes: Whether a step passes at the end of patience when nothing but requests is lacking. So few requests
-        that nothing can be told from them are also few that can fail; a figure that is missing or in doubt never passes.
+    :param thin_passes: Whether a step passes when nothing but requests is lacking at the end of patience, or as soon as it
+        is clear that they will be lacking then. So few requests that nothing can be told from them are also few that can
+        fail; a figure that is missing or in doubt never passes.
     """
     needed = math.log(len(gates) / false_alarm_rate) if gates else math.inf
     breached = [gate for gate in gates if evidence[gate.name].log >= needed]
@@ -155,12 +156,22 @@ def judge(
             reasons.append(f"{gate.name} is in doubt")
         elif watch.trials == 0:
             thin.append(f"{gate.name} can't be told from so few")
-    if not reasons and (not thin or (thin_passes and seconds >= patience)):
+    over = seconds >= patience or most_by(requests, seconds, patience) < min_requests
+    if not reasons and (not thin or (thin_passes and over)):
         return Verdict("go", tuple(thin))
     reasons = thin + reasons
     if seconds >= patience:
         return Verdict("undo", tuple(f"{reason}, and patience is at its end" for reason in reasons))
     return Verdict("hold", tuple(reasons))
+
+
+def most_by(requests: int, seconds: float, end: float, z: float = 2.326) -> float:
+    """How many requests there will be after *end* seconds at most, with 99 % confidence by default.
+
+    The upper limit of a Poisson rate, in the approximation of Wilson and Hilferty (1931), for as many requests in so many seconds.
+    """
+    count = requests + 1
+    return count * (1 - 1 / (9 * count) + z / (3 * math.sqrt(count))) ** 3 * end / max(seconds, 1e-9)
 
 
 def _breach(gate: Gate, watch: Watch) -> str:
