@@ -39,7 +39,8 @@ stage_format() {
 
 stage_unit() { python -m pytest -n auto tests/unit; }
 
-stage_integration() { python -m pytest tests/integration; }
+# Two workers share its files: it mostly waits for servers, boots and load. More would take the time from the load.
+stage_integration() { python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/integration; }
 
 ansible_test() {
     local command=$1 version

@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "tests" / "simulators"))
 from haproxy import HAProxy, Member  # noqa: E402
 from http_server import HttpServer  # noqa: E402
 from load_generator import LoadGenerator  # noqa: E402
-from processes import ansible_playbook, free_port  # noqa: E402
+from ports import free_port  # noqa: E402
+from processes import ansible_playbook  # noqa: E402
 from proxies import EnvoyProxy, NginxProxy, TraefikProxy  # noqa: E402
 
 __all__ = ["EnvoyProxy", "HAProxy", "LoadGenerator", "Member", "NginxProxy", "TraefikProxy"]
@@ -30,7 +31,7 @@ def make_servers(directory: pathlib.Path, count: int, **options: t.Any) -> dict[
     servers = {}
     for number in range(1, count + 1):
         address = f"127.0.2.{number}"
-        servers[f"web{number}"] = HttpServer(directory, f"web{number}", address, free_port(address), **options)
+        servers[f"web{number}"] = HttpServer(directory, f"web{number}", address, free_port(), **options)
     return servers
 
 

@@ -17,7 +17,8 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import history, opti
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 from certificates import Authority
 from fleet import Fleet, real_demand
-from processes import ansible_playbook, free_port
+from ports import free_port
+from processes import ansible_playbook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

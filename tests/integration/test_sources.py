@@ -32,7 +32,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from simulators.certificates import Authority
 from simulators.haproxy import HAProxy, Member
 from simulators.http_server import HttpServer
-from simulators.processes import Program, free_port, listening
+from simulators.ports import free_port
+from simulators.processes import Program, listening
 from simulators.prometheus import Metric, Prometheus
 from simulators.victoria_metrics import VictoriaMetrics
 from simulators.vsphere_simulator import VsphereSimulator
@@ -158,7 +159,7 @@ def test_vsphere_unknown_counter(vcenter):
 @pytest.fixture(scope="module")
 def haproxy(tmp_path_factory):
     directory = tmp_path_factory.mktemp("haproxy")
-    servers = [HttpServer(directory, f"web{number}", "127.0.0.1", free_port("127.0.0.1")) for number in range(2)]
+    servers = [HttpServer(directory, f"web{number}", "127.0.0.1", free_port()) for number in range(2)]
     members = [Member(server.name, server.address, server.port) for server in servers]
     with servers[0], servers[1], HAProxy(directory, {"web-backend": members}) as proxy:
         yield proxy

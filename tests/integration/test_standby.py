@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
     NotFound,
 )
 from lab import play, run_playbook
+from ports import free_port
 from vsphere_fixtures import done, standby
 from vsphere_simulator import VsphereSimulator
 
@@ -221,10 +221,8 @@ def test_certificate_of_another_host(tmp_path):
 
 
 def test_host_down():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     with pytest.raises(ConnectionFailed, match=r"connection\.hostname: 127\.0\.0\.1:\d+ can't be reached: .*refused"):
-        standby({"hostname": "127.0.0.1", "port": port, "username": "u", "password": "p"})
+        standby({"hostname": "127.0.0.1", "port": free_port(), "username": "u", "password": "p"})
 
 
 def test_wrong_port(port_of_web_s1):

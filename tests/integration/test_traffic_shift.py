@@ -26,7 +26,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.operations.traffic_s
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from lab import ROOT, HAProxy, LoadGenerator, NginxProxy, make_servers, members_of, play, run_playbook, running
-from processes import free_port
+from ports import free_port
 from prometheus import Metric, Prometheus
 
 SHIFT = {

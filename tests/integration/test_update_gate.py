@@ -21,7 +21,8 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import history, opti
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import updates
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
-from processes import ansible_playbook, free_port
+from ports import free_port
+from processes import ansible_playbook
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOSTS = ["w0", "w1", "w2", "w3"]

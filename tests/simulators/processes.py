@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the simulators share: free ports, and a program that is started, awaited and stopped."""
+"""What the simulators share: a program that is started, awaited and stopped."""
 
 from __future__ import annotations
 
@@ -14,13 +14,6 @@ import subprocess
 import sys
 import time
 import typing as t
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
 
 
 class NotReady(RuntimeError):

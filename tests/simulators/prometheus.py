@@ -14,10 +14,14 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import typing as t
 import urllib.error
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from ports import free_port
 
 Samples = t.Iterable[tuple[float, float]]
 
@@ -75,7 +79,7 @@ class Prometheus:
             self._load()
         (self.directory / "prometheus.yml").write_text("scrape_configs: []\n")
         (self.directory / "web.yml").write_text(self._web())
-        self.port = _free_port()
+        self.port = free_port()
         log = (self.directory / "prometheus.log").open("wb")
         with log:
             self._process = subprocess.Popen(
@@ -189,13 +193,6 @@ def _hashed(password: str) -> str:
     crypt = ctypes.CDLL("libcrypt.so.1").crypt
     crypt.restype = ctypes.c_char_p
     return crypt(password.encode(), b"$2b$04$" + secrets.token_hex(11).encode()).decode()
-
-
-def _free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _program(name: str) -> str:

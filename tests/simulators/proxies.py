@@ -14,7 +14,8 @@ import typing as t
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from processes import Program, free_port
+from ports import free_port
+from processes import Program
 
 BINARIES = pathlib.Path(sys.executable).parent
 

@@ -13,9 +13,13 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import typing as t
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from ports import free_port
 
 
 class VictoriaMetrics:
@@ -52,9 +56,7 @@ class VictoriaMetrics:
         if program is None:
             raise RuntimeError("victoria-metrics is not installed; on Debian: apt-get install victoria-metrics")
         self.directory.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         with (self.directory / "victoria-metrics.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [

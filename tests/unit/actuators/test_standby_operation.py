@@ -11,6 +11,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import ConnectionFailed, InvalidOption, NotFound
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import standby
+from ports import free_port
 
 
 def call(*, check_mode=False, **options):
@@ -67,11 +68,10 @@ def test_look_that_says_nothing_useful(commands, look):
 def test_wake_on_lan():
     """A server that begins to answer when the magic packet for it arrives."""
     packets = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as network, socket.create_server(("127.0.0.1", 0)) as free:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as network:
         network.bind(("127.0.0.1", 0))
         network.settimeout(10)
-        port = free.getsockname()[1]
-        free.close()
+        port = free_port()
 
         def wake():
             packets.append(network.recv(200))
