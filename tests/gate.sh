@@ -39,8 +39,14 @@ stage_format() {
 
 stage_unit() { python -m pytest -n auto tests/unit; }
 
-# Two workers share its files: it mostly waits for servers, boots and load. More would take the time from the load.
-stage_integration() { python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 tests/integration; }
+# Two workers share its files: it mostly waits for servers, boots and load. Its own short directory, as the paths of unix
+# sockets in it have at most a hundred letters, whatever the user's name; it is kept when a test fails.
+stage_integration() {
+    local directory
+    directory=$(mktemp --directory /tmp/lowtide.XXXXXX)
+    python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 --basetemp "$directory/tests" tests/integration
+    rm -rf "$directory"
+}
 
 ansible_test() {
     local command=$1 version

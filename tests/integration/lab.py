@@ -60,7 +60,7 @@ def run_playbook(directory: pathlib.Path, plays: t.Any, *arguments: str) -> subp
     }
     return subprocess.run(
         **ansible_playbook(directory / "ansible", ROOT / ".build", str(path), *arguments, **own),
-        capture_output=True, text=True, timeout=120, check=False, cwd=directory,
+        capture_output=True, text=True, timeout=300, check=False, cwd=directory,
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def test_each_host_goes_out_and_comes_back(reached, tmp_path):
     out = {"balancer_out_balancer": balancer}
     back = {"balancer_in_balancer": balancer, "balancer_in_gated": "admin" in given, "balancer_in_bake": "1s"}
     back |= {"balancer_in_min_requests": 5, "balancer_in_pause": 0.1, "balancer_in_steps": ["50%", "100%"]}
-    with LoadGenerator(tmp_path, url, [60], seconds_per_point=110) as load:
+    with LoadGenerator(tmp_path, url, [60], seconds_per_point=300) as load:
         run = run_playbook(tmp_path, book([role("balancer_out")], **out), *HOSTS)
         assert run.returncode == 0, run.stdout + run.stderr
         assert states(given) == IN | {"web1": ("maintenance", 100), "web2": ("maintenance", 100)}
@@ -85,7 +85,7 @@ def test_a_batch_goes_out_and_comes_back_in_one_call(reached, tmp_path):
         "balancer_bake": "1s",
         "balancer_min_requests": 5,
     }
-    with LoadGenerator(tmp_path, url, [60], seconds_per_point=110) as load:
+    with LoadGenerator(tmp_path, url, [60], seconds_per_point=300) as load:
         run = run_playbook(tmp_path, book([role("balancer", "out")], **shared), *HOSTS)
         assert run.returncode == 0, run.stdout + run.stderr
         watched = "admin" in given
@@ -128,7 +128,7 @@ def test_a_member_that_does_not_answer_never_comes_in(tmp_path, servers):
         servers["web1"].stop()
         back = {"balancer_in_balancer": {**given, "backend": "web"}, "balancer_in_health_timeout": 2}
         back |= {"balancer_in_gated": False, "balancer_in_pause": 0}
-        with LoadGenerator(tmp_path, proxy.url("web"), [60], seconds_per_point=60) as load:
+        with LoadGenerator(tmp_path, proxy.url("web"), [60], seconds_per_point=300) as load:
             run = run_playbook(tmp_path, book([role("balancer_in")], **back), "-i", "web1,", "-c", "local")
             assert load.stop()["failed"] == 0
         assert run.returncode == 2, run.stdout + run.stderr

@@ -131,7 +131,7 @@ def test_the_contract(balancer):
 @pytest.mark.parametrize("balancer", ["haproxy", "envoy", "traefik", "nginx"], indirect=True)
 def test_a_rolling_restart_loses_nothing_and_a_kill_does(balancer, servers, tmp_path):
     with LoadGenerator(
-        tmp_path, balancer.url, [150], seconds_per_point=40, paths={"/": 0.99, "/long?seconds=1": 0.01}
+        tmp_path, balancer.url, [150], seconds_per_point=300, paths={"/": 0.99, "/long?seconds=1": 0.01}
     ) as load:
         for name, server in servers.items():
             gone = balancer([{"name": name, "state": "maintenance"}], wait_for_sessions=True, timeout="10s")

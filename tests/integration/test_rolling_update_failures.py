@@ -70,7 +70,7 @@ class Fleet(Shop):
         quick = {"balancer_bake": "1s", "balancer_steps": ["100%"], "balancer_leave_steps": ["50%", "100%"]}
         quick |= {"balancer_min_requests": 5, "balancer_patience": "20s", "lowtide_update_id": version}
         playbook = self.start_playbook(connection=connection, **quick, **variables)
-        code = playbook.wait(240)
+        code = playbook.wait()
         return code, " ".join(playbook.output.split()).replace("''", "'")
 
     def members(self, **changes):
@@ -96,7 +96,7 @@ class Fleet(Shop):
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     with Fleet(tmp_path_factory.mktemp("small") / "fleet", shop_past(SMALL)) as fleet:
-        fleet.start_load(900, long=0)
+        fleet.start_load(3600, long=0)
         yield fleet
 
 

@@ -71,7 +71,7 @@ def weights(proxy):
 
 def test_a_healthy_version_gets_all_the_traffic(proxy, tmp_path):
     assert shift(proxy, check_mode=True)["steps"][0]["weights"] == {"web3": 10, "web4": 10, "web1": 90, "web2": 90}
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60) as load:
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300) as load:
         result = shift(proxy)
         assert load.stop()["failed"] == 0
     assert result["finished"] and not result["rolled_back"], result["words"]
@@ -89,7 +89,7 @@ def test_a_bad_version_is_caught_and_the_weights_before_are_back(proxy, servers,
     before = weights(proxy)
     for name in ("web3", "web4"):
         control(servers[name], **knobs)
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300):
         result = shift(proxy, patience="30s")
     assert result["rolled_back"] and reason in result["words"][-1], result["words"]
     assert "weights from before are back" in result["words"][-1]
@@ -117,7 +117,7 @@ def test_without_traffic_it_may_pass_late_but_not_to_a_member_that_is_down(proxy
 @pytest.mark.parametrize("healthy", [True, False])
 def test_donors_give_their_traffic_to_those_that_stay_which_are_watched(proxy, servers, tmp_path, healthy):
     given = {"receivers": [], "donors": ["web1"], "steps": ["50%", "100%"], "patience": "30s"}
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300):
         if not healthy:  # One that fails as soon as it carries all.
             thread = threading.Thread(target=lambda: (reached(proxy, "web1", 50), control(servers["web2"], errors=0.3)))
             thread.start()
@@ -166,7 +166,7 @@ def prometheus(tmp_path):
 @pytest.mark.parametrize(("pool", "undone"), [("web", False), ("api", True)])
 def test_a_query_is_a_gate(proxy, prometheus, tmp_path, pool, undone):
     gate = {"metric": "p95", "query": f"latency_p95_ms{{pool='{pool}'}}", "below": 300}
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300):
         result = shift(proxy, gates=[gate], prometheus={"url": prometheus.url}, patience="30s", baseline="0s")
     assert result["rolled_back"] is undone, result["words"]
     if undone:
@@ -176,7 +176,7 @@ def test_a_query_is_a_gate(proxy, prometheus, tmp_path, pool, undone):
 def test_a_query_that_nobody_answers_holds_and_then_goes_back(proxy, tmp_path):
     before = weights(proxy)
     gate = {"metric": "p95", "query": "latency_p95_ms", "below": 300}
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300):
         result = shift(
             proxy, gates=[gate], prometheus={"url": f"http://127.0.0.1:{free_port()}"}, patience="2s", baseline="0s"
         )
@@ -220,7 +220,7 @@ def test_limits_relate_to_the_forecast_for_this_hour(proxy, tmp_path):
         {"server": "web1", "quantiles": {"0.9": [9000]}},
     ]
     room = {"server_capacity": 200, "target_utilization": 0.7, "forecasts": forecasts}
-    with LoadGenerator(tmp_path, proxy.url("web"), [150], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [150], seconds_per_point=300):
         result = shift(proxy, gates=gates, capacity=room, steps=["50%", "100%"])
     assert not result["rolled_back"], result["words"]
     limits = {name: one["limit"] for name, one in result["steps"][0]["gates"].items()}
@@ -247,7 +247,7 @@ def test_a_queue_at_the_receivers_is_caught(proxy, servers, tmp_path):
         control(servers[name], latency=10)
         session.ask(f"set maxconn server web/{name} 1")
     session.close()
-    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=60):
+    with LoadGenerator(tmp_path, proxy.url("web"), [250], seconds_per_point=300):
         result = shift(proxy, gates=[{"metric": "queue", "below": 3}], steps=["50%", "100%"], patience="30s")
     assert result["rolled_back"] and "queue is over 3" in result["words"][-1], result["words"]
     assert weights(proxy) == before
@@ -271,7 +271,7 @@ def test_steps_are_printed_and_the_roles_serve_a_playbook(proxy, servers, tmp_pa
         {"lowtide.fleet.balancer_pool": balancer, "register": "pool"},
         {"ansible.builtin.assert": {"that": "pool.members.web2.state == 'ready' and pool.members.web2.weight == 100"}},
     ]
-    with LoadGenerator(tmp_path, proxy.url("web"), [100], seconds_per_point=110) as load:
+    with LoadGenerator(tmp_path, proxy.url("web"), [100], seconds_per_point=300) as load:
         run = run_playbook(tmp_path, play(tasks, vars=role))
         assert run.returncode == 0, run.stdout + run.stderr
         assert load.stop()["failed"] == 0
