@@ -39,12 +39,14 @@ stage_format() {
 
 stage_unit() { python -m pytest -n auto tests/unit; }
 
-# Two workers share its files: it mostly waits for servers, boots and load. Its own short directory, as the paths of unix
-# sockets in it have at most a hundred letters, whatever the user's name; it is kept when a test fails.
+# It mostly waits for servers, boots and load, so two workers share its files, a file being the work of one; more would take
+# the time from the load. The paths of unix sockets have at most a hundred letters, hence a short directory, whatever the
+# user's name; it is kept when a test fails.
 stage_integration() {
     local directory
     directory=$(mktemp --directory /tmp/lowtide.XXXXXX)
-    python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 --basetemp "$directory/tests" tests/integration
+    python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+        --durations 10 --basetemp "$directory/tests" tests/integration
     rm -rf "$directory"
 }
 
