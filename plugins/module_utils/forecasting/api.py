@@ -110,11 +110,11 @@ def forecast(
     if factor is not None:
         result[rows] = np.sort(result[rows] * factor[:, :, None], axis=2)
     names = [""] * len(known)
-    figures = [_no_backtest() for row in known]
-    for row, name, own, told in zip(rows, answer.names, answer.warnings, _figures(problem, answer), strict=True):
-        names[row], figures[row] = name, told
+    scored = [_no_backtest() for row in known]
+    for row, name, own, told in zip(rows, answer.names, answer.warnings, figures(problem, answer), strict=True):
+        names[row], scored[row] = name, told
         warnings[row].extend([*own, *notes])
-    return Forecast(result, levels, names, figures, warnings, answer.backtest if known.all() else None)
+    return Forecast(result, levels, names, scored, warnings, answer.backtest if known.all() else None)
 
 
 def _levels(quantiles: t.Sequence[float]) -> tuple[float, ...]:
@@ -137,7 +137,7 @@ def _no_backtest() -> dict[str, t.Any]:
     }
 
 
-def _figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
+def figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
     """The backtest of each series beside that of daily seasonal naive."""
     if answer.backtest is None:
         return [_no_backtest() for row in problem.values]
