@@ -114,7 +114,7 @@ forecasts:
       type: dict
       returned: always
     model:
-      description: The model, or models, that carried weight.
+      description: The model, or models, that carried weight; which stretch ahead each did is in RV(forecasts[].backtest).
       type: str
       returned: always
     samples:
@@ -159,6 +159,28 @@ forecasts:
           description: The same figure of the model that repeats the day before.
           type: float
           returned: always
+        by_horizon:
+          description: The stretches ahead that are told apart, and what carried each.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            until_seconds:
+              description: Where the stretch ends, in seconds ahead. It begins where the one before ends.
+              type: int
+              returned: always
+            model:
+              description: The model that carried it.
+              type: str
+              returned: always
+            mase:
+              description: The figure above, within the stretch.
+              type: float
+              returned: always
+            seasonal_naive_mase:
+              description: The same figure of the model that repeats the day before.
+              type: float
+              returned: always
         coverage:
           description: By quantile, the share of values that were at or below it. An honest V(0.9) has V(0.9).
           type: dict
