@@ -18,6 +18,15 @@ options:
     description: The spacing of the forecast, and of the samples it reads.
     type: str
     default: 5m
+  coarser_steps:
+    description:
+      - Coarser steps to tell of too, such as V(1h), whole multiples of O(step). Their medians are the means of those at
+        O(step). An hour is forecast from hourly samples too, and the steps in it are moved to that by as much as was
+        best at earlier moments.
+      - Each takes fourteen forecasts in place of one, to try both ways at six earlier moments.
+    type: list
+    elements: str
+    default: []
   quantiles:
     description:
       - The quantiles wanted, between 0 and 1. The median, V(0.5), is always among them.
@@ -27,7 +36,8 @@ options:
   model:
     description:
       - V(fleet) regresses each quantile on what resembles the step ahead, for all series at once.
-      - V(auto) is V(fleet), except for series for which repeating the day before was better in the backtest.
+      - V(auto) is V(fleet), except for series and stretches ahead where repeating the day before was better in the
+        backtest.
       - V(seasonal_naive) repeats the day or the week before.
       - V(arima) is an ARIMA with Fourier terms for the day, V(ets) exponential smoothing around a season found by STL.
         They need statsmodels, and seconds for each series.
@@ -50,7 +60,7 @@ options:
     default: 0
   output:
     description:
-      - A Parquet file to write all forecasts to, with the columns C(pool), C(server), C(metric), C(time), C(quantile) and
-        C(value). Its folder must exist. Needs duckdb.
+      - A Parquet file to write all forecasts to, with the columns C(pool), C(server), C(metric), C(step_seconds), C(time),
+        C(quantile) and C(value). Its folder must exist. Needs duckdb.
     type: path
 """

@@ -65,6 +65,13 @@ EXAMPLES = r"""
     horizon: 2h
     now: "2026-01-31T06:00:00Z"
     compare: true
+
+- name: The next week by five minutes and by hours, which agree
+  lowtide.fleet.forecast:
+    history: "{{ lowtide_history }}"
+    pools: "{{ lowtide_pools }}"
+    horizon: 7d
+    coarser_steps: [1h]
 """
 
 RETURN = r"""
@@ -107,7 +114,7 @@ forecasts:
       type: dict
       returned: always
     model:
-      description: The model, or models, that carried weight.
+      description: The model, or models, that carried weight; which stretch ahead each did is in RV(forecasts[].backtest).
       type: str
       returned: always
     samples:
@@ -152,6 +159,28 @@ forecasts:
           description: The same figure of the model that repeats the day before.
           type: float
           returned: always
+        by_horizon:
+          description: The stretches ahead that are told apart, and what carried each.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            until_seconds:
+              description: Where the stretch ends, in seconds ahead. It begins where the one before ends.
+              type: int
+              returned: always
+            model:
+              description: The model that carried it.
+              type: str
+              returned: always
+            mase:
+              description: The figure above, within the stretch.
+              type: float
+              returned: always
+            seasonal_naive_mase:
+              description: The same figure of the model that repeats the day before.
+              type: float
+              returned: always
         coverage:
           description: By quantile, the share of values that were at or below it. An honest V(0.9) has V(0.9).
           type: dict
@@ -163,6 +192,34 @@ forecasts:
         days:
           description: How many days the tested moments cover.
           type: float
+          returned: always
+    coarser:
+      description: The same load at each of O(coarser_steps), rising, of their steps that lie wholly ahead.
+      type: list
+      elements: dict
+      returned: with O(coarser_steps)
+      contains:
+        step_seconds:
+          description: The spacing of the values, in seconds.
+          type: int
+          returned: always
+        start:
+          description: When the first step ends, as in RV(forecasts[].start); steps begin at whole multiples of themselves in UTC.
+          type: str
+          returned: always
+        quantiles:
+          description:
+            - As RV(forecasts[].quantiles). V(0.5) is the mean of V(0.5) of the finer steps; the others are told from
+              samples of the coarser step, and are not means of the finer steps' quantiles.
+          type: dict
+          returned: always
+        model:
+          description: What the median is from, the mean of finer steps or the model of the coarser samples.
+          type: str
+          returned: always
+        backtest:
+          description: As RV(forecasts[].backtest), at the coarser step.
+          type: dict
           returned: always
     actual:
       description: The samples that came, none where one is missing.

@@ -16,10 +16,12 @@ from . import scores, seasonal_naive
 from .cleaning import clean
 from .events import events_of, take_out
 from .models import MODELS
-from .problem import DAY, Backtest, Prediction, Problem
+from .problem import DAY, Backtest, Prediction, Problem, stretches
 
 if t.TYPE_CHECKING:
     import numpy
+
+BLOCK = 256  # series at a time whose backtest is told of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Forecast:
     :param levels: The quantiles, rising.
     :param model: For each series the model, or models, that carried weight; empty where there is no answer.
     :param backtest: For each series ``mase``, ``wql``, ``wape`` (mean absolute error relative to the mean), the same
-        with V(seasonal_naive_) before, ``coverage`` by level (V({"0.9": 0.91})), ``windows`` and the
+        with V(seasonal_naive_) before, ``by_horizon`` (which model carried each stretch ahead, until when, and both
+        MASE there), ``coverage`` by level (V({"0.9": 0.91})), ``windows`` and the
         ``days`` they cover; a figure that the
         history can't tell is None.
     :param warnings: For each series what its reader must know.
@@ -110,11 +113,11 @@ def forecast(
     if factor is not None:
         result[rows] = np.sort(result[rows] * factor[:, :, None], axis=2)
     names = [""] * len(known)
-    figures = [_no_backtest() for row in known]
-    for row, name, own, told in zip(rows, answer.names, answer.warnings, _figures(problem, answer), strict=True):
-        names[row], figures[row] = name, told
+    scored = [_no_backtest() for row in known]
+    for row, name, own, told in zip(rows, answer.names, answer.warnings, figures(problem, answer), strict=True):
+        names[row], scored[row] = name, told
         warnings[row].extend([*own, *notes])
-    return Forecast(result, levels, names, figures, warnings, answer.backtest if known.all() else None)
+    return Forecast(result, levels, names, scored, warnings, answer.backtest if known.all() else None)
 
 
 def _levels(quantiles: t.Sequence[float]) -> tuple[float, ...]:
@@ -131,29 +134,48 @@ def _no_backtest() -> dict[str, t.Any]:
     names = ("mase", "wql", "wape")
     return {
         **{head + name: None for head in ("", "seasonal_naive_") for name in names},
+        "by_horizon": [],
         "coverage": {},
         "windows": 0,
         "days": 0.0,
     }
 
 
-def _figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
+def figures(problem: Problem, answer: Prediction) -> list[dict[str, t.Any]]:
     """The backtest of each series beside that of daily seasonal naive."""
     if answer.backtest is None:
         return [_no_backtest() for row in problem.values]
+    told: list[dict[str, t.Any]] = []
+    for low in range(0, len(problem.values), BLOCK):
+        told += _figures(problem, answer, slice(low, low + BLOCK))
+    return told
+
+
+def _figures(problem: Problem, answer: Prediction, rows: slice) -> list[dict[str, t.Any]]:
+    """The same of some series, so that seasonal naive's quantiles take little memory."""
+    problem, tested = problem.at(problem.values[rows]), answer.backtest.rows(rows)
     scale = scores.seasonal_error(problem.values, problem.day)
-    ours = scores.summary(answer.backtest, problem.levels, scale)
-    peer = answer.peer or seasonal_naive.peer(problem, answer.backtest)
+    ours = scores.summary(tested, problem.levels, scale)
+    peer = seasonal_naive.peer(problem, tested, None if answer.repeated is None else answer.repeated[rows])
     theirs = scores.summary(peer, problem.levels, scale)
-    starts, length = answer.backtest.origins, problem.values.shape[1]
-    seen = (~np.isnan(answer.backtest.actual)).any(axis=2)
+    starts, length = tested.origins, problem.values.shape[1]
+    seen = (~np.isnan(tested.actual)).any(axis=2)
     days = (length - starts[seen.argmax(axis=1)]) * problem.step_seconds / DAY
+    cuts, ends = stretches(tested.ahead, problem.horizon, problem.day)
+    parts = [(name,) * len(ends) for name in answer.names[rows]] if answer.parts is None else answer.parts[rows]
+    by_part = [scores.mase_by_part(one, cuts, scale) for one in (tested, peer)]
     return [
         {
             **one,
             **{f"seasonal_naive_{name}": other[name] for name in ("mase", "wql", "wape")},
+            "by_horizon": [
+                {"until_seconds": end * problem.step_seconds, "model": name, "mase": own, "seasonal_naive_mase": naive}
+                for end, name, own, naive in zip(ends, names, *figure, strict=True)
+            ],
             "windows": int(count),
             "days": float(span) if count else 0.0,
         }
-        for one, other, count, span in zip(ours, theirs, seen.sum(axis=1), days, strict=True)
+        for one, other, names, count, span, *figure in zip(
+            ours, theirs, parts, seen.sum(axis=1), days, *by_part, strict=True
+        )
     ]

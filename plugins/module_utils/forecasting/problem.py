@@ -87,14 +87,16 @@ class Prediction:
     :param backtest: None where the history is too short for one.
     :param names: For each series the model, or models, that carried weight.
     :param warnings: For each series what its reader must know.
-    :param peer: Daily seasonal naive at the same moments, where the model made it anyway.
+    :param parts: For each series the model that carried each of the :func:`stretches` ahead; None where one carried all.
+    :param repeated: What repeating the day before would have said where the model was tested, where it was made anyway.
     """
 
     quantiles: numpy.ndarray
     backtest: Backtest | None
     names: list[str]
     warnings: list[list[str]]
-    peer: Backtest | None = None
+    parts: list[tuple[str, ...]] | None = None
+    repeated: numpy.ndarray | None = None
 
 
 def origins(length: int, horizon: int, day: int, windows: int = 14) -> tuple[numpy.ndarray, int]:
@@ -114,6 +116,18 @@ def origins(length: int, horizon: int, day: int, windows: int = 14) -> tuple[num
         return np.array([newest]), steps
     count = min(windows, 1 + max(1, (newest - oldest) // max(1, steps // 4)))
     return np.unique(np.linspace(oldest, newest, count).round().astype(np.int64)), steps
+
+
+def stretches(ahead: numpy.ndarray, horizon: int, day: int) -> tuple[list[int], list[int]]:
+    """The horizon in parts that are told apart: to 3 steps, an hour, six hours, a day, a week, and beyond.
+
+    :param ahead: Steps ahead that are tested; a part without one belongs to the next, or is the last.
+    :returns: the first column of *ahead* in each part; the last step ahead of each.
+    """
+    edges = np.unique(np.clip([3, day // 24, day // 4, day, 7 * day, ahead[-1]], min(3, ahead[-1]), ahead[-1]))
+    stops, first = np.unique(np.searchsorted(ahead, edges, side="right"), return_index=True)
+    edges, stops = edges[first][stops > 0], stops[stops > 0]
+    return [0, *stops[:-1].tolist()], [*edges[:-1].tolist(), horizon]
 
 
 def windows_of(values: numpy.ndarray, starts: numpy.ndarray, steps: int) -> numpy.ndarray:

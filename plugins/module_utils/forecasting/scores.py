@@ -80,6 +80,16 @@ def _summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray
     ]
 
 
+def mase_by_part(backtest: Backtest, cuts: t.Sequence[int], scale: numpy.ndarray) -> list[list[float | None]]:
+    """The MASE of each series in parts of what is tested, which begin at columns of *backtest.ahead*."""
+    error = np.abs(backtest.actual - backtest.median)
+    known = ~np.isnan(error)
+    total = np.add.reduceat(np.where(known, error, 0.0).sum(axis=1), cuts, axis=1)
+    count = np.add.reduceat(known.sum(axis=1), cuts, axis=1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return [[_ratio(value, size) for value in line] for line, size in zip(mean, scale, strict=True)]
+
+
 def _ratio(value: float, scale: float) -> float | None:
     """The ratio as a plain number; 0 for 0 of 0; None where it has no finite value."""
     if value == 0:

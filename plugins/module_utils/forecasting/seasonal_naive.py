@@ -22,11 +22,15 @@ def predict(problem: Problem) -> Prediction:
     return intervals.predict(problem, _nearer, "seasonal_naive")
 
 
-def peer(problem: Problem, tested: Backtest) -> Backtest:
-    """What repeating the last day would have said where another model was tested, with quantiles from its errors."""
-    median = repeat(problem, tested.origins, problem.day, tested.ahead)
+def peer(problem: Problem, tested: Backtest, median: numpy.ndarray | None = None) -> Backtest:
+    """What repeating the last day would have said where another model was tested, with quantiles from its errors.
+
+    :param median: The same without quantiles, where it is known.
+    """
+    if median is None:
+        median = repeat(problem, tested.origins, problem.day, tested.ahead)
     error = (tested.actual - median).reshape(len(median), -1)
-    spread = np.nan_to_num(intervals.quantiles_known(error, problem.levels))
+    spread = np.nan_to_num(intervals.quantiles_known(error, problem.levels)).astype(median.dtype)
     return dataclasses.replace(tested, median=median, quantiles=median[..., None] + spread[:, None, None, :])
 
 

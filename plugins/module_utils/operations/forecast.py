@@ -13,7 +13,7 @@ import typing as t
 
 from .. import options, timing
 from ..errors import InvalidOption
-from ..forecasting import Forecast
+from ..forecasting import Forecast, granularity
 from ..forecasting import forecast as carry_on
 from ..forecasting.agreement import agreeing
 from ..forecasting.events import HOLIDAY
@@ -30,6 +30,7 @@ SPEC: options.ArgumentSpec = dict(
     options.COMMON,
     horizon=dict(type="str", default="24h"),
     step=dict(type="str", default="5m"),
+    coarser_steps=dict(type="list", elements="str", default=[]),
     quantiles=dict(type="list", elements="float", default=[0.5, 0.9, 0.99]),
     model=dict(type="str", choices=sorted(MODELS), default="auto"),
     per_server=dict(type="bool", default=False),
@@ -55,6 +56,7 @@ class Asked:
     per_server: bool
     window_seconds: int
     seed: int
+    coarser: tuple[int, ...] = ()
 
 
 def forecast(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
@@ -128,7 +130,12 @@ def asked_for(params: dict[str, t.Any]) -> Asked:
             f"{list(levels)} are not quantile levels", option="quantiles", remedy="Give numbers between 0 and 1"
         )
     levels = tuple(sorted({0.5, *levels}))
-    return Asked(now, step, round(horizon), levels, params["model"], params["per_server"], window, params["seed"])
+    coarser = tuple(
+        _whole(timing.duration(text, "coarser_steps"), "coarser_steps") for text in params.get("coarser_steps") or []
+    )
+    return Asked(
+        now, step, round(horizon), levels, params["model"], params["per_server"], window, params["seed"], coarser
+    )
 
 
 def _whole(seconds: float, option: str) -> int:
@@ -192,8 +199,7 @@ def _of_fleet(
         series[name], loads[name] = one.rows(np.flatnonzero(known).tolist()), load[known]
     first = next(iter(series.values()))
     calendar = pools[next(iter(series))]["calendar"]
-    answer = carry_on(
-        np.concatenate(list(loads.values())),
+    question = dict(
         step_seconds=first.step_seconds,
         horizon=asked.horizon,
         quantiles=asked.quantiles,
@@ -203,24 +209,46 @@ def _of_fleet(
         events=_events(first, calendar, asked),
         seed=asked.seed,
     )
+    values, coarser = np.concatenate(list(loads.values())), []
+    if asked.coarser:
+        answer, coarser = granularity.forecast(values, asked.coarser, **question)
+    else:
+        answer = carry_on(values, **question)
     result, begin = {}, 0
     for name, one in series.items():
-        own = answer.rows(slice(begin, begin + len(one.keys)))
-        begin += len(one.keys)
+        place = slice(begin, begin + len(one.keys))
+        own, begin = answer.rows(place), place.stop
         if len(one.keys) > 1 and one.keys[0].server is None:
             own = agreeing(own)
         unit = pools[name]["load"]["unit"] or one.units.get(pools[name]["load"]["metric"])
         result[name] = [_item(key, one, own, row, asked, unit) for row, key in enumerate(one.keys)]
+        if coarser:
+            _put_coarser(result[name], one, own, [part.rows(place) for part in coarser])
     return result
+
+
+def _put_coarser(
+    items: list[dict[str, t.Any]], series: Series, fine: Forecast, coarser: list[granularity.Coarse]
+) -> None:
+    """Put what each item's coarser steps will carry into it, agreeing with what it says itself."""
+    answers = [(part.grid, granularity.settled(part, fine)) for part in coarser]
+    for row, item in enumerate(items):
+        item["coarser"] = []
+        for grid, answer in answers:
+            begin = series.end + datetime.timedelta(seconds=series.step_seconds * grid.first)
+            part = {
+                "step_seconds": grid.step_seconds,
+                "start": timing.iso(begin + datetime.timedelta(seconds=grid.step_seconds)),
+                "quantiles": _quantiles(answer, row, series.keys[row]),
+                "model": answer.model[row],
+                "backtest": answer.backtest[row],
+            }
+            item["coarser"].append(part)
 
 
 def _item(
     key: SeriesKey, series: Series, answer: Forecast, row: int, asked: Asked, unit: str | None
 ) -> dict[str, t.Any]:
-    wanted = answer.levels if key.server is None else (0.5,)
-    quantiles = {
-        str(level): answer.quantiles[row, :, answer.levels.index(level)].astype(float).tolist() for level in wanted
-    }
     first = series.end + datetime.timedelta(seconds=series.step_seconds)
     item = {
         "pool": key.pool,
@@ -229,7 +257,7 @@ def _item(
         "unit": unit,
         "step_seconds": series.step_seconds,
         "start": timing.iso(first),
-        "quantiles": quantiles,
+        "quantiles": _quantiles(answer, row, key),
         "model": answer.model[row],
         "samples": int(np.isfinite(series.values[row]).sum() - series.left_out[row]),
         "missing": int(series.missing[row]),
@@ -239,6 +267,12 @@ def _item(
     }
     item["words"] = words(item, newest=_newest(series.values[row]), unit=unit or "")
     return item
+
+
+def _quantiles(answer: Forecast, row: int, key: SeriesKey) -> dict[str, list[float]]:
+    """The quantiles of a series as plain numbers: all of a pool, the median of a server."""
+    wanted = answer.levels if key.server is None else (0.5,)
+    return {str(level): answer.quantiles[row, :, answer.levels.index(level)].astype(float).tolist() for level in wanted}
 
 
 def _newest(values: numpy.ndarray) -> float:

@@ -18,7 +18,7 @@ from ..libraries import numpy as np
 
 
 def write(items: list[dict[str, t.Any]], path: str, *, check_mode: bool) -> bool:
-    """Write a row for each forecast, step and quantile: pool, server, metric, time, quantile, value.
+    """Write a row for each forecast, step and quantile: pool, server, metric, step_seconds, time, quantile, value.
 
     :param items: Forecasts as the module returns them. :param path: The file; its folder must exist.
     :returns: whether the file was not there, or held something else. In check mode it is left as it is.
@@ -26,19 +26,22 @@ def write(items: list[dict[str, t.Any]], path: str, *, check_mode: bool) -> bool
     """
     target = pathlib.Path(path)
     rows = [
-        (item["pool"], item["server"] or "", item["metric"], float(level), _times(item, len(values)), values)
+        (item["pool"], item["server"] or "", item["metric"], float(level), _times(part, len(values)), values, seconds)
         for item in items
-        for level, values in item["quantiles"].items()
+        for part in [item, *item.get("coarser", [])]
+        for seconds in [part["step_seconds"]]
+        for level, values in part["quantiles"].items()
     ]
     table = {
         "pool": np.repeat([row[0] for row in rows], [len(row[5]) for row in rows]),
         "server": np.repeat([row[1] for row in rows], [len(row[5]) for row in rows]),
         "metric": np.repeat([row[2] for row in rows], [len(row[5]) for row in rows]),
+        "step_seconds": np.repeat([row[6] for row in rows], [len(row[5]) for row in rows]),
         "quantile": np.repeat([row[3] for row in rows], [len(row[5]) for row in rows]),
         "time": np.concatenate([row[4] for row in rows]),
         "value": np.concatenate([row[5] for row in rows]),
     }
-    query = "select pool, nullif(server, '') as server, metric, time, quantile, value from forecasts"
+    query = "select pool, nullif(server, '') as server, metric, step_seconds, time, quantile, value from forecasts"
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder, duckdb.connect() as connection:
             made = pathlib.Path(folder) / "forecasts.parquet"

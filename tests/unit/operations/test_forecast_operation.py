@@ -60,6 +60,24 @@ def test_servers_too_when_asked_and_they_add_up(store):
     np.testing.assert_allclose(pool["quantiles"]["0.5"], total, rtol=1e-9)
 
 
+def test_hours_servers_and_five_minutes_agree(store):
+    """At 00:20 the hour in progress is left out; what is told of 01:00 to 02:00 is the mean of its twelve steps."""
+    given = dict(coarser_steps=["1h", "30m"], horizon="4h", per_server=True, now="2026-01-30T00:20:00Z")
+    pool, *servers = ask(store, **given)["forecasts"]
+    assert face.plain(pool) == pool
+    half, hour = pool["coarser"]
+    assert (hour["step_seconds"], hour["start"]) == (3600, "2026-01-30T02:00:00Z")
+    assert (half["step_seconds"], half["start"]) == (1800, "2026-01-30T01:00:00Z")
+    assert [len(part["quantiles"]["0.9"]) for part in (half, hour)] == [7, 3]
+    fine = np.array(pool["quantiles"]["0.5"])
+    np.testing.assert_allclose(hour["quantiles"]["0.5"], fine[8:44].reshape(3, 12).mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(half["quantiles"]["0.5"], fine[2:44].reshape(7, 6).mean(axis=1), rtol=1e-12)
+    total = np.sum([item["coarser"][1]["quantiles"]["0.5"] for item in servers], axis=0)
+    np.testing.assert_allclose(hour["quantiles"]["0.5"], total, rtol=1e-9)
+    assert list(servers[0]["coarser"][1]["quantiles"]) == ["0.5"]
+    assert hour["backtest"]["windows"] == 6
+
+
 def test_pools_are_read_with_one_look_and_forecast_by_calendar(store, monkeypatch):
     """In the order of their names in the options, whatever goes together."""
     line = 100 + 50 * np.sin(2 * np.pi * np.arange(10 * 288) / 288) + np.random.default_rng(1).normal(0, 2, 10 * 288)
@@ -173,6 +191,7 @@ def test_forecasts_in_a_file(store, tmp_path):
 
     def write(**more):
         given = {"history": store, "pools": POOLS, "now": "2026-01-31T00:00:00Z", "horizon": "2h", "output": str(path)}
+        given["coarser_steps"] = ["1h"]
         params = checked({**given, "per_server": True}, forecast.SPEC, "forecast")
         return forecast.forecast(params, **more)
 
@@ -182,9 +201,17 @@ def test_forecasts_in_a_file(store, tmp_path):
     assert result["changed"]
     assert not write(check_mode=False)["changed"]
     rows = duckdb.read_parquet(str(path)).fetchall()
-    assert len(rows) == 24 * 3 + 2 * 24
+    assert len(rows) == (24 + 2) * 3 + 2 * (24 + 2)
     first = result["forecasts"][0]
-    assert rows[0] == ("web", None, "requests", datetime.datetime(2026, 1, 31, 0, 5), 0.5, first["quantiles"]["0.5"][0])
+    assert rows[0] == (
+        "web",
+        None,
+        "requests",
+        300,
+        datetime.datetime(2026, 1, 31, 0, 5),
+        0.5,
+        first["quantiles"]["0.5"][0],
+    )
 
 
 SALE = """BEGIN:VCALENDAR
@@ -237,6 +264,8 @@ def test_a_pool_without_samples_is_named(store):
     [
         ({"horizon": "1m"}, "horizon: 1m is shorter than one step"),
         ({"step": "0"}, "step: 0 seconds"),
+        ({"coarser_steps": ["7m"]}, "coarser_steps: 7 min is not a multiple of the step of 5 min"),
+        ({"coarser_steps": ["1d"]}, "coarser_steps: no whole step of 24 h fits into the 2 h ahead"),
         ({"quantiles": [1.5]}, "quantiles"),
         ({"history_window": "1s"}, "history_window"),
         ({"now": "soon"}, "now: 'soon'"),
