@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 SAMPLES = 40  # of a long window that are looked at
 DAYS = 7
-WEEKS = 3
+WEEKS = 2
 NEAR = 1  # samples on either side of a slot that resemble it
 
 

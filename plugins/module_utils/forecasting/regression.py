@@ -21,12 +21,12 @@ from ..libraries import numpy as np
 if t.TYPE_CHECKING:
     import numpy
 
-CLOSEST = 0.02  # an error below this much of a series' scale weighs no more
+CLOSEST = 0.1  # an error below this much of a series' scale weighs no more
 RIDGE = 1e-4
 FLEET_ROUNDS = 6
 OWN_ROUNDS = 2
-LEANS = (0.02, 1.0)  # weights of the fleet's mean Gram matrix, in histories of one series, that are tried
-SHARPNESS = 8  # how much more a lean with a smaller held-out loss counts
+LEANS = (0.005, 0.5)  # weights of the fleet's mean Gram matrix, in histories of one series, that are tried
+SHARPNESS = 20  # how much more a lean with a smaller held-out loss counts
 
 
 @dataclasses.dataclass(frozen=True)
