@@ -11,6 +11,7 @@ version_added: 0.1.0
 author: "The Lowtide authors (@lowtide)"
 description:
   - What the module M(lowtide.fleet.anomalies) answers, where a playbook or a template wants it as a value.
+  - A pool without history is named in a warning, and the others are looked at; it fails when none has a history.
 options:
   _terms:
     description: Names of the pools to look at. All of O(pools) when there is none.
@@ -71,9 +72,12 @@ import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import LowtideError
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import anomalies
+
+display = Display()
 
 
 class LookupModule(LookupBase):
@@ -88,4 +92,6 @@ class LookupModule(LookupBase):
             result = face.plain(anomalies.anomalies(params, check_mode=False))
         except LowtideError as exc:
             raise AnsibleLookupError(str(exc)) from exc
+        for warning in result["warnings"]:
+            display.warning(warning)
         return [result["anomalies"]]

@@ -16,6 +16,8 @@ description:
   - One incident is one flag. It begins with the first strange sample, ends after an hour of expected ones, and is over
     after a day at most, when what was strange has become the new normal.
   - What O(lowtide.fleet.collect#module:marks) says was maintenance is neither flagged nor learned from.
+  - A pool without history is named in RV(without_history) and in a warning, and the others are looked at; it fails when
+    none has a history.
   - A series is not flagged during its first day, nor one that never moved. A missing or infinite sample is no anomaly;
     O(detector=flat_line) finds those.
 requirements:
@@ -130,7 +132,7 @@ anomalies:
       type: str
       returned: always
 pools:
-  description: The state of each pool, by name.
+  description: The state of each pool, by name, but of those in RV(without_history).
   type: dict
   returned: success
   contains:
@@ -159,8 +161,13 @@ pools:
       description: Stamp of the newest sample, ISO 8601 in UTC.
       type: str
       returned: always
+without_history:
+  description: Why a pool can't be told of, by name of the pool; empty when all could be looked at.
+  type: dict
+  returned: success
+  sample: {}
 words:
-  description: The sentence of each anomaly, and one for each pool without any.
+  description: The sentence of each anomaly, and one for each pool that was looked at and has none.
   type: list
   elements: str
   returned: success

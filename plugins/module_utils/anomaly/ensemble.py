@@ -18,6 +18,9 @@ if t.TYPE_CHECKING:
 
     from .frame import Frame
 
+#: Of surprise that each member needs more than the others: what stands still does so often, and would crowd out the rest.
+HANDICAPS = (0.0, 0.0, 0.0, 0.0, 0.3)
+
 
 def ensemble(frame: Frame) -> list[numpy.ndarray]:
     """Detector, the default: novelty of the value, its logarithm, its short mean and the forecast error; standing still.

@@ -12,11 +12,13 @@ tells how strange each is.
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 from ..errors import InvalidOption
 from ..libraries import numpy as np
 from .detectors import DETECTORS, GROUPED
+from .ensemble import HANDICAPS
 from .frame import Frame, clean
 from .tail import surprise
 
@@ -65,18 +67,21 @@ def surprise_of(scores: numpy.ndarray) -> numpy.ndarray:
     return np.where(news, LEAST_NEWS, 0) - HALVING * np.log2(np.maximum(left, 2.0**-52))
 
 
-def combine(members: t.Iterable[numpy.ndarray]) -> numpy.ndarray:
-    """The most surprised member's surprise at each sample; NaN where none can say."""
+def combine(members: t.Iterable[numpy.ndarray], handicaps: t.Iterable[float] = ()) -> numpy.ndarray:
+    """The most surprised member's surprise at each sample; NaN where none can say.
+
+    :param handicaps: What is taken from the surprise of each member, 0 where there is none.
+    """
     together = None
-    for member in members:
-        own = surprise(member)
+    for member, handicap in itertools.zip_longest(members, handicaps, fillvalue=0.0):
+        own = np.maximum(surprise(member) - handicap, 0)
         together = own if together is None else np.fmax(together, own)
     return together
 
 
 def score_frame(frame: Frame, detector: str) -> numpy.ndarray:
     """Scores of a frame, shape (series, time), in [0, 1]; NaN where the detector can't say."""
-    together = combine(DETECTORS[detector](frame))
+    together = combine(DETECTORS[detector](frame), HANDICAPS if detector == "auto" else ())
     onset = Onset(len(together), frame.step_seconds)
     return np.array([onset.update(column) for column in together.T]).reshape(together.shape[::-1]).T.copy()
 

@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 from ..libraries import numpy as np
+from .ensemble import HANDICAPS
 from .flat import Standstill
 from .frame import Frame, clean
 from .logarithm import Logarithm
@@ -52,8 +53,8 @@ class Stream:
         members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
         members.append(self.still.update(now))
         surprise = np.full(len(now), np.nan)
-        for tail, member in zip(self.tails, members, strict=True):
-            surprise = np.fmax(surprise, tail.update(member))
+        for tail, member, handicap in zip(self.tails, members, HANDICAPS, strict=True):
+            surprise = np.fmax(surprise, np.maximum(tail.update(member) - handicap, 0))
         return self.onset.update(surprise)
 
     def _parts(self) -> dict[str, t.Any]:

@@ -17,12 +17,13 @@ if t.TYPE_CHECKING:
 MONTH_SECONDS = 30 * 86400
 DAY_SECONDS = 86400
 #: Alarms per series and month of 5-minute steps at a surprise of PRIOR_SURPRISE, and decades fewer for each one more.
-#: Between half of the Azure VMs and Bitbrains VMs of one month, which have 7 to 8 and one decade, and noise, which has 2.5
+#: Between VMs of one month (Bitbrains, half of Azure's), which have 8 to 11 and 0.9 decades, and noise, which has 2.3 to 3
 #: and two; none with an injected fault.
 PRIOR_SURPRISE, PRIOR_ALARMS, PRIOR_SLOPE = 2.5, 7.0, 1.2
 PRIOR_MONTHS = 4.0  # of the fleet that the prior is worth
 OWN_PRIOR_MONTHS = 1.0  # of one series
 SHARE = 3.0  # times the asked rate that one series may count or flag
+AHEAD = 0.4  # decades by which what is far out reaches a level before the ranks of a series' age do
 GRID_STEP = 0.05
 GRID_TOP = 12.0
 
@@ -44,8 +45,9 @@ def thresholds(surprise: numpy.ndarray, news: numpy.ndarray, *, step_seconds: in
     """Thresholds at which about V(rate) alarms are raised per series and month when nothing is wrong.
 
     Each day, alarms counted on the days before are set against the prior, over all series and for each of its own. A
-    series counts for the fleet with at most :data:`SHARE` times what was asked, so that a noisy one can't deafen the
-    others; it needs a higher surprise itself instead.
+    level that a series is too young to reach is not counted as time without an alarm at it: else a young fleet would
+    find itself quiet, and have too many alarms later. A series counts for the fleet with at most :data:`SHARE` times
+    what was asked, so that a noisy one can't deafen the others; it needs a higher surprise itself instead.
 
     :param surprise: Shape (series, time), NaN where there is none.
     :param news: Where an alarm could be raised, shape (series, time).
@@ -56,7 +58,10 @@ def thresholds(surprise: numpy.ndarray, news: numpy.ndarray, *, step_seconds: in
     grid = np.arange(0, GRID_TOP, GRID_STEP)
     prior = PRIOR_ALARMS * 10 ** (-PRIOR_SLOPE * (grid - PRIOR_SURPRISE)) * 300 / step_seconds
     counts = np.zeros((series, len(grid)))  # alarms at or above each level
-    months = np.zeros(series)
+    months = np.zeros((series, len(grid)))  # in which each level could be reached
+    known = ~np.isnan(surprise)
+    age = np.zeros(series)
+    reachable = 10 ** (grid - AHEAD)
     answer = []
     for start in range(0, max(time, 1), day):
         answer.append(_levels(counts, months, prior, grid, rate))
@@ -66,17 +71,18 @@ def thresholds(surprise: numpy.ndarray, news: numpy.ndarray, *, step_seconds: in
         today = np.zeros_like(counts)
         np.add.at(today, (row, place), 1)
         counts += np.cumsum(today[:, ::-1], axis=1)[:, ::-1]
-        months += (~np.isnan(surprise[:, part])).sum(axis=1) * step_seconds / MONTH_SECONDS
+        new = known[:, part].sum(axis=1)
+        age += new
+        months += np.clip(age[:, None] - reachable, 0, new[:, None]) * step_seconds / MONTH_SECONDS
     return Thresholds(np.array(answer).T.copy(), day)
 
 
 def _levels(
     counts: numpy.ndarray, months: numpy.ndarray, prior: numpy.ndarray, grid: numpy.ndarray, rate: float
 ) -> numpy.ndarray:
-    most = SHARE * rate * (months + OWN_PRIOR_MONTHS)
-    together = np.minimum(counts, most[:, None]).sum(axis=0)
-    usual = (prior * PRIOR_MONTHS + together) / (PRIOR_MONTHS + months.sum())
-    own = (usual * OWN_PRIOR_MONTHS + counts) / (OWN_PRIOR_MONTHS + months)[:, None]
+    together = np.minimum(counts, SHARE * rate * (months + OWN_PRIOR_MONTHS)).sum(axis=0)
+    usual = (prior * PRIOR_MONTHS + together) / (PRIOR_MONTHS + months.sum(axis=0))
+    own = (usual * OWN_PRIOR_MONTHS + counts) / (OWN_PRIOR_MONTHS + months)
     return np.maximum(_least(usual[None], grid, rate), _least(own, grid, SHARE * rate))
 
 

@@ -18,10 +18,11 @@ from ..anomaly.detectors import GROUPED
 from ..anomaly.frame import Frame, clean
 from ..errors import InvalidOption, NotEnoughHistory
 from ..history import marks
+from ..history.base import Mark
 from ..libraries import numpy as np
 from ..planning.demand import pool_demand
 from ..series import Series, SeriesKey
-from . import tenants
+from . import demands, tenants
 
 if t.TYPE_CHECKING:
     import numpy
@@ -77,26 +78,15 @@ class Asked:
 def anomalies(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """What is strange in the pools, or was lately.
 
-    :returns: ``anomalies``, a list of flags, newest first; ``pools``, the state of each; ``words``, a sentence each.
+    :returns: ``anomalies``, a list of flags, newest first; ``pools``, the state of each; ``words``, a sentence each;
+        ``without_history``, why a pool can't be told of, and the same as ``warnings``.
+    :raises NotEnoughHistory: when no pool can be told of.
     """
     asked = asked_for(params)
-    pools = tenants.chosen(params)
-    found: list[dict[str, t.Any]] = []
-    states = {}
-    for name, pool in pools.items():
-        series = read(params["history"], name, pool, asked)
-        items = in_pool(series, name, pool, asked)
-        states[name] = {
-            "anomalous": any(item["open"] and item["server"] is None for item in items),
-            "open": sum(item["open"] for item in items),
-            "servers": sorted({item["server"] for item in items if item["open"] and item["server"]}),
-            "series": len(series.keys),
-            "left_out": int(series.left_out.sum()),
-            "newest": _newest(series),
-        }
-        found.extend(items)
-    found.sort(key=lambda item: item["since"], reverse=True)
-    quiet = [f"{name}: nothing unusual." for name in pools if not any(item["pool"] == name for item in found)]
+    found, states, lacking = look(params, asked)
+    if not states:
+        raise next(iter(lacking.values()))
+    quiet = [f"{name}: nothing unusual." for name in states if not any(item["pool"] == name for item in found)]
     left_out = [
         f"{name}: {state['left_out']} samples of maintenance left out."
         for name, state in states.items()
@@ -107,7 +97,39 @@ def anomalies(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]
         "anomalies": found,
         "pools": states,
         "words": [item["words"] for item in found] + quiet + left_out,
+        "without_history": {name: str(why) for name, why in lacking.items()},
+        "warnings": [f"Pool {name!r} is not looked at: {why}" for name, why in lacking.items()],
     }
+
+
+def look(
+    params: dict[str, t.Any], asked: Asked
+) -> tuple[list[dict[str, t.Any]], dict[str, dict[str, t.Any]], dict[str, NotEnoughHistory]]:
+    """The flags, newest first, the state of each pool that has a history, and why the others can't be told of.
+
+    :param params: Checked values of :data:`SPEC`.
+    :param asked: As :func:`asked_for` returns them.
+    """
+    pools = tenants.chosen(params)
+    found: list[dict[str, t.Any]] = []
+    states = {}
+    lacking: dict[str, NotEnoughHistory] = {}
+    for name, series in read(params["history"], pools, asked, lacking):
+        items = in_pool(series, name, pools[name], asked)
+        states[name] = {
+            "anomalous": any(item["open"] and item["server"] is None for item in items),
+            "open": sum(item["open"] for item in items),
+            "servers": sorted({item["server"] for item in items if item["open"] and item["server"]}),
+            "series": len(series.keys),
+            "left_out": int(series.left_out.sum()),
+            "newest": _newest(series),
+        }
+        found.extend(items)
+    place = {name: number for number, name in enumerate(pools)}
+    found.sort(key=lambda item: place[item["pool"]])
+    found.sort(key=lambda item: item["since"], reverse=True)
+    inorder = sorted(lacking, key=place.__getitem__)
+    return found, {name: states[name] for name in pools if name in states}, {name: lacking[name] for name in inorder}
 
 
 def asked_for(params: dict[str, t.Any]) -> Asked:
@@ -155,41 +177,104 @@ def _silence(mark: dict[str, t.Any], option: str) -> Silence:
     return Silence(start, end, tuple(mark["pools"] or ()))
 
 
-def read(history: dict[str, t.Any], name: str, pool: dict[str, t.Any], asked: Asked) -> Series:
-    """The series of one pool: for each metric that of the pool, then those of its servers where they are wanted.
+def read(
+    history: dict[str, t.Any],
+    pools: demands.Pools,
+    asked: Asked,
+    lacking: dict[str, NotEnoughHistory],
+) -> t.Iterator[tuple[str, Series]]:
+    """The series of each pool: for each metric that of the pool, then those of its servers where they are wanted.
 
-    Of metrics other than the load only the servers' own are looked at: their sum means nothing.
+    Of metrics other than the load only the servers' own are looked at: their sum means nothing. Pools come in an order
+    of their own, those of a tenant and a metric together, as many at once as fit into memory.
+
+    :param lacking: Takes why, for a pool that can't be told of, which is left out then.
     """
-    load = pool["load"]["metric"]
+    for some in demands.together(pools):
+        first, *_others = some.values()
+        load = first["load"]["metric"]
+        metrics = asked.metrics or (load,)
+        if load not in metrics and not asked.per_server:
+            for name in some:
+                lacking[name] = NotEnoughHistory(
+                    f"none of the metrics is the load of pool {name!r}",
+                    option="per_server",
+                    remedy=f"Look at the servers too, or at {load}",
+                )
+            continue
+        yield from _read(history, some, metrics, asked, lacking)
+
+
+def _read(
+    history: dict[str, t.Any],
+    pools: demands.Pools,
+    metrics: tuple[str, ...],
+    asked: Asked,
+    lacking: dict[str, NotEnoughHistory],
+) -> t.Iterator[tuple[str, Series]]:
+    """The series of pools of one tenant and load metric, all with one look for each metric."""
+    first, *others = pools.values()
     start = asked.end - datetime.timedelta(seconds=asked.window_seconds)
-    keys: list[SeriesKey] = []
-    rows: list[numpy.ndarray] = []
+    try:
+        with histories.open(history, tenant=first["tenant"], read_only=True) as store:
+            found = {
+                metric: store.read(
+                    metric=metric,
+                    pools={name: demands.carriers(pool) for name, pool in pools.items()},
+                    start=start,
+                    end=asked.end,
+                    step_seconds=asked.step_seconds,
+                )
+                for metric in metrics
+            }
+            maintenance = store.marks(list(pools), start, asked.end)
+    except NotEnoughHistory as exc:
+        if not others:
+            lacking.update(dict.fromkeys(pools, exc))
+            return
+        found = {}
+    if not found:
+        # One of them has nothing: each by itself tells which.
+        for name, pool in pools.items():
+            yield from _read(history, {name: pool}, metrics, asked, lacking)
+        return
+    rows = {metric: _rows_by_pool(series) for metric, series in found.items()}
+    for name, pool in pools.items():
+        parts = {metric: series.rows(rows[metric].get(name, [])) for metric, series in found.items()}
+        own = [mark for mark in maintenance if mark.pool == name]
+        try:
+            yield name, _of_pool(parts, name, pool, asked, own)
+        except NotEnoughHistory as exc:
+            lacking[name] = exc
+
+
+def _rows_by_pool(series: Series) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(series.keys):
+        rows.setdefault(key.pool, []).append(row)
+    return rows
+
+
+def _of_pool(
+    found: dict[str, Series], name: str, pool: dict[str, t.Any], asked: Asked, maintenance: t.Sequence[Mark]
+) -> Series:
+    """The series of one pool that are looked at, of what was read of each metric."""
+    load = pool["load"]["metric"]
+    parts = []
     units: dict[str, str] = {}
-    with histories.open(history, tenant=pool["tenant"], read_only=True) as store:
-        for metric in asked.metrics or (load,):
-            series = store.read(
-                metric=metric,
-                pools={name: pool["servers"]},
-                start=start,
-                end=asked.end,
-                step_seconds=asked.step_seconds,
-            )
-            parts = [pool_demand(series, name, metric)] if metric == load else []
-            if asked.per_server:
-                parts.append(series.select(pool=name, metric=metric, servers=pool["servers"]))
-            for part in parts:
-                keys.extend(part.keys)
-                rows.extend(part.values)
-            units.update(series.units)
-            end = series.end
-        maintenance = store.marks([name], start, asked.end)
-    if not rows:
-        raise NotEnoughHistory(
-            f"none of the metrics is the load of pool {name!r}",
-            option="per_server",
-            remedy=f"Look at the servers too, or at {load}",
-        )
-    result = Series(tuple(keys), np.array(rows), end, asked.step_seconds, units=units)
+    for metric, series in found.items():
+        if metric == load:
+            parts.append(pool_demand(series, name, metric))
+        if asked.per_server:
+            parts.append(series.select(servers=pool["servers"]))
+        units.update(series.units)
+    result = dataclasses.replace(
+        parts[0],
+        keys=tuple(key for part in parts for key in part.keys),
+        values=np.concatenate([part.values for part in parts]),
+        units=units,
+        marked=None,
+    )
     return dataclasses.replace(result, marked=marks.touched(result, maintenance)) if maintenance else result
 
 

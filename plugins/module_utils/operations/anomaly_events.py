@@ -69,33 +69,44 @@ class Watch:
         self._open: dict[Key, _Incident] = {}
         self._over: dict[Key, str] = {}  # until when the last one of each series went
         self._started = False
-        self._problem: str | None = None
+        self._problem = ("", "")  # what keeps it from seeing: what tells it from others, and its words
 
     def look(self, now: datetime.datetime) -> list[Item]:
         """The events since the last look, in the order they happened.
 
         ``change`` is ``begun``, ``changed`` or ``ended``, with the ``anomaly`` as the module ``anomalies`` returns it; or
-        ``blind``, with the ``problem``, once for each when the history can't be read, and ``sighted`` when it can again.
+        ``blind``, with the ``problem``, once for each when the history, or that of some pools, can't be read, and
+        ``sighted`` when it can again. What goes on in a pool that can't be seen is not over.
         """
+        params = {**self._params, "now": timing.iso(now)}
         try:
-            found = anomalies.anomalies({**self._params, "now": timing.iso(now)}, check_mode=True)["anomalies"]
+            found, _states, lacking = anomalies.look(params, anomalies.asked_for(params))
         except LowtideError as exc:
-            problem, self._problem = self._problem, str(exc)
-            return [] if problem == self._problem else [{"change": "blind", "problem": self._problem}]
-        events: list[Item] = [] if self._problem is None else [{"change": "sighted", "problem": self._problem}]
-        self._problem = None
+            return self._sight(str(exc), str(exc))
+        # Why names times, which move from look to look: it is the same problem while it is the same pools'.
+        events = self._sight(", ".join(lacking), " ".join(str(why) for why in lacking.values()))
         seen = set()
         for item in sorted(found, key=lambda item: item["since"]):
             key = (item["pool"], item["server"], item["metric"])
             seen.add((key, item["open"]))
             events += self._one(key, item)
         # Thresholds move: what is no longer found is over.
-        gone = [key for key in self._open if (key, True) not in seen]
+        gone = [key for key in self._open if (key, True) not in seen and key[0] not in lacking]
         for key in gone:
             last = self._open[key].newest
             events += self._end(key, {**last, "open": False, "until": timing.iso(now)})
         self._started = True
         return events
+
+    def _sight(self, problem: str, words: str) -> list[Item]:
+        """What there is to tell when something, or nothing, keeps it from seeing.
+
+        :param problem: What tells it from others, empty for none.
+        """
+        (known, told), self._problem = self._problem, (problem, words)
+        if problem == known:
+            return []
+        return [{"change": "blind", "problem": words} if problem else {"change": "sighted", "problem": told}]
 
     def _one(self, key: Key, item: Item) -> list[Item]:
         known = self._open.get(key)

@@ -49,11 +49,11 @@ def read(
     :param lacking: Takes why, for a pool that can't be told of, which is left out then.
     :raises NotEnoughHistory: naming the pool, when its demand has no sample, or none but of maintenance, and nothing takes why.
     """
-    for some in _together(pools):
+    for some in together(pools):
         yield from _read(history, some, asked, lacking)
 
 
-def _together(pools: Pools) -> t.Iterator[Pools]:
+def together(pools: Pools) -> t.Iterator[Pools]:
     """Pools that can be read at once."""
     groups: dict[tuple[str, str], Pools] = {}
     for name, pool in pools.items():
@@ -62,15 +62,15 @@ def _together(pools: Pools) -> t.Iterator[Pools]:
         some: Pools = {}
         count = 0
         for name, pool in group.items():
-            if some and count + len(_carriers(pool)) > AT_ONCE:
+            if some and count + len(carriers(pool)) > AT_ONCE:
                 yield some
                 some, count = {}, 0
             some[name] = pool
-            count += len(_carriers(pool))
+            count += len(carriers(pool))
         yield some
 
 
-def _carriers(pool: dict[str, t.Any]) -> list[str]:
+def carriers(pool: dict[str, t.Any]) -> list[str]:
     """The servers that carry the demand; a standby that was awake carried part of it."""
     return pool["servers"] + (pool["standby"]["servers"] if pool["standby"] else [])
 
@@ -89,7 +89,7 @@ def _read(
         try:
             series = store.read(
                 metric=metric,
-                pools={name: _carriers(pool) for name, pool in pools.items()},
+                pools={name: carriers(pool) for name, pool in pools.items()},
                 start=start,
                 end=end,
                 step_seconds=asked.step_seconds,

@@ -101,26 +101,25 @@ def strange(params: dict[str, t.Any], pools: Pools) -> dict[str, str]:
     """What is strange about the demand of a pool now, in words, by pool; those without are absent.
 
     :param params: Checked values of ``options.COMMON`` and ``outlook.SPEC``.
+    :raises NotEnoughHistory: when one of them has no history: nobody can say that it is not strange.
     """
     asked = timing.duration(params["history_window"], "history_window")
     window = min(max(asked, 2 * flags.YOUNG_SECONDS), LOOK_BACK)
-    seen = anomalies.anomalies(
-        {
-            **params,
-            "pool": list(pools),
-            "metrics": [],
-            "history_window": str(window),
-            "since": "0s",
-            "detector": DETECTOR,
-            "false_alarms": 1.0,
-            "per_server": False,
-            "silent": [],
-        },
-        check_mode=True,
-    )
-    return {
-        item["pool"]: item["words"].rstrip(".") for item in seen["anomalies"] if item["open"] and not item["server"]
+    given = {
+        **params,
+        "pool": list(pools),
+        "metrics": [],
+        "history_window": str(window),
+        "since": "0s",
+        "detector": DETECTOR,
+        "false_alarms": 1.0,
+        "per_server": False,
+        "silent": [],
     }
+    found, _states, lacking = anomalies.look(given, anomalies.asked_for(given))
+    if lacking:
+        raise next(iter(lacking.values()))
+    return {item["pool"]: item["words"].rstrip(".") for item in found if item["open"] and not item["server"]}
 
 
 def placed(pools: Pools, placement: dict[str, t.Any] | None) -> Pools:

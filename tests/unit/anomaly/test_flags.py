@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly
-from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import flags, stream
+from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import flags, stream, threshold
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.frame import Frame, clean
 
 STEP = 300
@@ -77,6 +77,26 @@ def test_no_more_flags_than_asked_of_noise():
     values = np.random.default_rng(4).normal(0, 1, (15, 15 * DAY))
     found = find(values, rate=4.0)
     assert 0 < len(found) / 7.5 <= 8.0
+
+
+def test_a_few_days_are_enough_to_flag_what_is_far_out():
+    """A rank of 384 samples can't be below 1 / 384, however far out a sample is."""
+    random = np.random.default_rng(8)
+    values = 100 + 30 * np.sin(2 * np.pi * np.arange(384) / 96) + random.normal(0, 2, (8, 384))
+    values[3, -8:] *= 4
+    values[5, -8:] = 0
+    found = flags.find(Frame(values, 900), anomaly.score(values, step_seconds=900), rate=1.0)
+    assert {(flag.row, flag.start) for flag in found} == {(3, 376), (5, 376)}
+
+
+def test_a_young_fleet_does_not_find_itself_quiet():
+    """Ranks of its first days can't reach a level, so that no alarm at it says nothing of alarms to come."""
+    surprise = np.full((30, 2 * DAY), 1.0)
+    none = np.zeros(surprise.shape, bool)
+    young = threshold.thresholds(surprise, none, step_seconds=STEP, rate=1.0).values
+    np.testing.assert_array_equal(young[:, 0], young[:, 1])
+    grown = threshold.thresholds(np.full((30, 20 * DAY), 1.0), none, step_seconds=STEP, rate=1.0).values
+    assert (grown[:, -1] < young[:, 0] - 0.3).all()
 
 
 def test_one_noisy_series_does_not_deafen_the_others():

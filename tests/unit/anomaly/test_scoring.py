@@ -125,12 +125,34 @@ def test_surprise_is_read_back_from_scores():
     np.testing.assert_allclose(scoring.surprise_of(scores), surprise, atol=1e-9)
 
 
-def test_the_tail_of_noise_is_at_least_its_probability():
+def test_the_tail_of_noise_is_its_probability():
     random = np.random.default_rng(1)
     surprise = tail.surprise(np.abs(random.normal(size=(50, 2000))))[:, 500:]
     assert (surprise > 1).mean() == pytest.approx(0.085, rel=0.2)
-    # The carried-on tail is heavier than that of noise: rarer alarms than their probability, never more.
     assert 0.001 < (surprise > 2).mean() < 0.0125
+
+
+def test_within_the_past_surprise_is_the_rank():
+    past = 2.0 ** np.random.default_rng(2).permutation(np.arange(-9, 11))
+    for value in (2.0**-9, 2.0**3, 2.0**8):
+        surprise = tail.surprise(np.append(past, value)[None])[0, -1]
+        assert surprise == pytest.approx(-np.log10(((past >= value).sum() + 1) / 21))
+
+
+def test_beyond_the_past_it_tells_how_far_and_one_incident_does_not_hide_the_next():
+    past = np.random.default_rng(3).uniform(1, 2, 99)
+    new, far, farther = (tail.surprise(np.append(past, value)[None])[0, -1] for value in (2.5, 200, 20000))
+    assert 2 < new < 2.1
+    assert far == pytest.approx(2 + 2 * 0.64, abs=0.02)
+    assert farther == pytest.approx(2 + 4 * 0.64, abs=0.02)
+    again = tail.surprise(np.concatenate([past, [200, 20000]])[None])[0, -1]
+    assert again == pytest.approx(farther, abs=0.04)
+
+
+def test_in_a_long_history_the_rank_decides():
+    past = np.random.default_rng(4).uniform(1, 2, 9999)
+    surprise = tail.surprise(np.append(past, 2e3)[None])[0, -1]
+    assert 4 < surprise < 4 + 3 * 0.07
 
 
 def test_the_forecast_learns_the_day():

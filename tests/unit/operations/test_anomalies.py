@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, history, options
-from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotFound
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, NotEnoughHistory, NotFound
 from ansible_collections.lowtide.fleet.plugins.module_utils.history.base import Mark
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import anomalies
 from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
@@ -32,9 +32,9 @@ def loads():
 def ask(tmp_path):
     """Writes loads to a history and asks what is strange in it."""
 
-    def asking(values, **more):
+    def asking(values, *, keys=None, **more):
         spec = options.checked({"type": "duckdb", "path": str(tmp_path / "history.duckdb")}, options.HISTORY, "history")
-        keys = tuple(SeriesKey("web", server, "requests") for server in SERVERS)
+        keys = tuple(keys or (SeriesKey("web", server, "requests") for server in SERVERS))
         with history.open(spec, read_only=False) as store:
             store.write(Series(keys, values, END, STEP))
         given = {"history": spec, "pools": POOLS, "step": "15m", "now": "2026-01-31T06:07:00Z", **more}
@@ -132,6 +132,69 @@ def test_other_detectors(ask, detector):
     values[2, -2:] = 900
     result = ask(values, detector=detector)
     assert all(item["server"] for item in result["anomalies"])
+    assert result["pools"]["web"]["series"] == 4
+
+
+MORE = {
+    **POOLS,
+    "mail": {"servers": ["mail1"], "load": {"metric": "requests", "server_capacity": 450}},
+    "db": {"servers": ["db1"], "load": {"metric": "queries", "server_capacity": 90}},
+}
+
+
+def test_a_pool_without_history_is_named_and_the_others_are_looked_at(ask):
+    values = loads()
+    values[:, -3:] = 0
+    result = ask(values, pools=MORE)
+    assert list(result["pools"]) == ["web"]
+    assert {item["pool"] for item in result["anomalies"]} == {"web"}
+    assert list(result["without_history"]) == ["mail", "db"]
+    assert "no sample of 'requests' for pool 'mail'" in result["without_history"]["mail"]
+    assert len(result["warnings"]) == 2
+    assert result["warnings"][1].startswith("Pool 'db' is not looked at: ")
+    alone = ask(values)
+    assert result["anomalies"] == alone["anomalies"]
+    assert alone["without_history"] == {} and alone["warnings"] == []
+
+
+def test_it_fails_when_no_pool_has_a_history(ask):
+    with pytest.raises(NotEnoughHistory, match="for pool 'mail'"):
+        ask(loads(), pools=MORE, pool=["mail", "db"])
+    with pytest.raises(NotEnoughHistory, match="none of the metrics is the load of pool 'web'"):
+        ask(loads(), metrics=["cpu"], per_server=False)
+
+
+def test_the_pools_of_a_metric_are_read_at_once(ask, monkeypatch):
+    reads = []
+    opened = history.open
+
+    def counting(*args, **more):
+        store = opened(*args, **more)
+        read = store.read
+        monkeypatch.setattr(store, "read", lambda **asked: reads.append(list(asked["pools"])) or read(**asked))
+        return store
+
+    monkeypatch.setattr(history, "open", counting)
+    pools = {
+        name: {"servers": [server], "load": POOLS["web"]["load"]} for name, server in zip("abc", SERVERS, strict=True)
+    }
+    keys = [SeriesKey(name, server, "requests") for name, server in zip("abc", SERVERS, strict=True)]
+    result = ask(loads(), pools=pools, keys=keys)
+    assert reads == [["a", "b", "c"]]
+    assert list(result["pools"]) == ["a", "b", "c"]
+    assert all(state["series"] == 2 for state in result["pools"].values())
+
+
+def test_a_standby_that_carries_load_is_no_drop(ask):
+    values = loads()
+    moved = values[2, -20:].copy()
+    values[2, -20:] = np.nan
+    values = np.vstack([values, np.where(np.arange(values.shape[1]) < values.shape[1] - 20, np.nan, 0)])
+    values[3, -20:] = moved
+    pool = {**POOLS["web"], "standby": {"servers": ["spare"], "lead_time": "4m"}}
+    keys = [SeriesKey("web", server, "requests") for server in [*SERVERS, "spare"]]
+    result = ask(values, pools={"web": pool}, keys=keys)
+    assert [item for item in result["anomalies"] if item["server"] is None] == []
     assert result["pools"]["web"]["series"] == 4
 
 

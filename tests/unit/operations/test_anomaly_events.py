@@ -81,6 +81,29 @@ def test_one_incident_is_told_when_it_begins_grows_and_ends(fleet):
     assert "2026-01-31T08:00:00Z" <= events[-1]["anomaly"]["until"] <= "2026-01-31T12:00:00Z"
 
 
+def test_a_pool_that_goes_blind_is_told_once_and_the_others_are_watched(fleet):
+    """Why names times, which move: it is one problem all the same."""
+    fleet.loads[:, 8 * DAY + 2 :] = 0
+    mail = {"servers": ["mail1"], "load": {"metric": "requests", "server_capacity": 450}}
+    args = {**fleet.args, "pools": {**POOLS, "mail": mail}, "history_window": "9d", "false_alarms": 1.0}
+    params, _interval = anomaly_events.asked_for(args)
+    watch = anomaly_events.Watch(params)
+    events = [event for steps in (0, 2, 4) for event in watch.look(fleet.write(steps))]
+    assert [event["change"] for event in events].count("blind") == 1
+    assert "for pool 'mail'" in events[0]["problem"]
+    assert ("begun", None) in told(event for event in events if event["change"] != "blind")
+
+
+def test_what_goes_on_in_a_pool_that_goes_blind_is_not_over(fleet):
+    fleet.loads[:, 8 * DAY + 1 :] = 0
+    params, _interval = anomaly_events.asked_for({**fleet.args, "per_server": False})
+    watch = anomaly_events.Watch(params)
+    assert [event["change"] for event in watch.look(fleet.write(4))] == ["begun"]
+    later = fleet.moment(4) + datetime.timedelta(days=60)
+    assert [event["change"] for event in watch.look(later)] == ["blind"]
+    assert watch.look(later + datetime.timedelta(days=1)) == []
+
+
 def test_what_began_and_ended_between_two_looks_is_told(fleet):
     fleet.loads[0, 8 * DAY + 2 : 8 * DAY + 4] += 400
     watch = anomaly_events.Watch(anomaly_events.asked_for(fleet.args)[0])
