@@ -15,8 +15,9 @@ description:
   - Replays the history of each pool under its own rules, and beside them under others - reactive, as Kubernetes'
     HorizontalPodAutoscaler computes it, at the pool's target utilization and at the headroom that costs least; all that
     the peak needs, all the time; what the day before needed, but never less than the newest demand; and an oracle, which
-    knows what comes.
-  - At every step only what was known by then is used. Standbys carry load after C(standby.lead_time), and are kept for
+    knows what comes, and has after each decision the fewest with which nothing is ever short; the hold does not bind it.
+  - At every step only what was known by then is used. Between the forecast and the newest demand it is chosen as in
+    M(lowtide.fleet.scaling_plan), at each step anew. Standbys carry load after C(standby.lead_time), and are kept for
     O(hold) or C(standby.min_awake), whichever is longer. The pool's own servers are always on, and it never has more than those
     and its standbys.
   - The first 14 days, or half of a shorter history, are learned from and not judged.
@@ -32,7 +33,7 @@ options:
     type: str
     default: 30d
   hold:
-    description: How long a standby is kept after it was last wanted, under every policy.
+    description: How long a standby is kept after it was last wanted, under every policy but the oracle.
     type: str
     default: 15m
 extends_documentation_fragment:
@@ -85,9 +86,13 @@ pools:
       description: Overload under reactive, less that under the pool's own rules, in minutes.
       type: float
       returned: always
-    reactive_is_better:
-      description: Whether reactive would have cost clearly less, so that M(lowtide.fleet.scaling_plan) goes reactive.
-      type: bool
+    mode:
+      description: What M(lowtide.fleet.scaling_plan) does at the end of that past, V(predictive) or V(reactive).
+      type: str
+      returned: always
+    reactive_share:
+      description: The share of the time judged in which reactive had cost less lately, so that plans went reactive.
+      type: float
       returned: always
     best_headroom:
       description: The headroom at which reactive costs least.

@@ -57,9 +57,11 @@ options:
     default: []
   mode:
     description:
-      - V(auto) replays each pool's past first. Where reactive would have cost clearly less, or the past is shorter than four
-        days, the plan follows the newest demand alone and says so.
-      - V(predictive) goes by the forecast, V(reactive) by the newest demand, whatever the past says.
+      - V(auto) replays each pool's past first, and goes by what would have cost least lately, where what is two days old counts half
+        - by the forecast, by the newest demand with room for changes such as it had, or by it alone. In doubt, up to 5 % of
+        the servers' cost, it is the forecast. Where the past is shorter than four days, the plan follows the newest demand alone.
+        The reasons tell which, and what each would have cost.
+      - V(predictive) goes by the forecast, V(reactive) by the newest demand alone, whatever the past says.
     type: str
     choices: [auto, predictive, reactive]
     default: auto

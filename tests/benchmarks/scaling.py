@@ -86,10 +86,10 @@ def traces(data: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def curve(rows: list[np.ndarray], demand: np.ndarray, first: int) -> list[elasticity.Figures]:
+def curve(rows: list[np.ndarray], demand: np.ndarray, first: int, hold: int = HOLD) -> list[elasticity.Figures]:
     """The figures of each row of decisions."""
     return [
-        elasticity.figures(row, demand, boot=BOOT, hold=HOLD, step_seconds=STEP, first=first, least=1) for row in rows
+        elasticity.figures(row, demand, boot=BOOT, hold=hold, step_seconds=STEP, first=first, least=1) for row in rows
     ]
 
 
@@ -111,8 +111,9 @@ def prepared(values: np.ndarray, servers: float) -> tuple[np.ndarray, int]:
 
 
 def ours(demand: np.ndarray, first: int, lead: int) -> list[np.ndarray]:
-    """What the product's own rules want at each cost of overload, by what it is told *lead* steps ahead."""
-    told = near.replay(demand[None, :], lead=lead, step_seconds=STEP)
+    """What a plan would have wanted at each cost of overload, by what it is told *lead* steps ahead."""
+    terms = {"lead": lead, "step_seconds": STEP}
+    told, plain = near.replay(demand[None, :], **terms), near.carried_on(demand[None, :], **terms)
     rows = []
     for ratio in RATIOS:
         definition = {
@@ -122,14 +123,14 @@ def ours(demand: np.ndarray, first: int, lead: int) -> list[np.ndarray]:
             "standby": {"servers": ["s"], "cost_per_hour": 1, "lead_time": "15m"},
         }
         pool = options.pools({"web": definition})["web"]
-        past = backtest.Past(pool, demand, told, STEP, BOOT, HOLD, first, least=1, most=float("inf"))
-        rows.append(backtest.predictive(past))
+        past = backtest.Past(pool, demand, told, plain, STEP, lead - 1, HOLD, first, least=1, most=float("inf"))
+        rows.append(backtest.chosen(past).wanted)
     return rows
 
 
 def peers(demand: np.ndarray, first: int) -> tuple[float, list[elasticity.Figures]]:
-    """The server-hours of the oracle, and reactive with every headroom."""
-    (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first)
+    """The server-hours of the oracle, which are the least there are, and reactive with every headroom."""
+    (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first, hold=0)
     return best.relative_hours, curve([policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS], demand, first)
 
 
@@ -149,16 +150,9 @@ def measure(values: np.ndarray, servers: float) -> list[tuple[float, ...]]:
 
 
 def run_limits(data: pathlib.Path, servers: float) -> None:
-    """What is left of reactive's excess with forecasts that look less far ahead, and what the least is."""
+    """What is left of reactive's excess with forecasts that look less far ahead."""
     leads = range(BOOT + 1, 0, -1)
-    head = [
-        "trace",
-        "demand in whole servers",
-        "least",
-        "oracle",
-        "tau_U",
-        *(f"{5 * lead} min ahead" for lead in leads),
-    ]
+    head = ["trace", "demand in whole servers", "oracle", "tau_U", *(f"{5 * lead} min ahead" for lead in leads)]
     print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
     for use, found in traces(data).items():
         if use == "unseen":
@@ -167,8 +161,6 @@ def run_limits(data: pathlib.Path, servers: float) -> None:
             demand, first = prepared(values, servers)
             best, peer = peers(demand, first)
             needed = policies.whole(demand)
-            # Wanted just when a boot must begin: the hold keeps it no longer than its last step of load.
-            (least,) = curve([np.append(needed[BOOT + 1 :], np.repeat(needed[-1:], BOOT + 1))], demand, first)
             bare = needed[first + 1 :].sum() / np.nansum(demand[first + 1 :])
             waited = {}
             for lead in leads:
@@ -178,7 +170,7 @@ def run_limits(data: pathlib.Path, servers: float) -> None:
             for target in TARGETS:
                 shares = [(at(waited[lead], target) - best) / (at(peer, target) - best) for lead in leads]
                 cells = " | ".join(f"{share:.2f}" for share in shares)
-                print(f"| {name} | {bare:.3f} | {least.relative_hours:.3f} | {best:.3f} | {target:.1%} | {cells} |")
+                print(f"| {name} | {bare:.3f} | {best:.3f} | {target:.1%} | {cells} |")
 
 
 def run_elasticity(data: pathlib.Path, servers: float) -> None:

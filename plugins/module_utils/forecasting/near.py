@@ -118,6 +118,19 @@ def replay(values: numpy.ndarray, *, lead: int, step_seconds: int) -> Near:
     return Near(centre, scale, came / scale, lead, day, 4 * day)
 
 
+def carried_on(values: numpy.ndarray, *, lead: int, step_seconds: int) -> Near:
+    """The same, told from the newest sample alone: it stays, but for changes such as were seen before.
+
+    Its levels are a headroom over the newest sample that its own changes call for. Parameters as in :func:`replay`.
+    """
+    day = max(1, round(DAY / step_seconds))
+    filled = np.maximum(newest_known(np.asarray(values, dtype=float)), 0)
+    centre = np.maximum(filled, FLOOR * np.maximum(_mean(filled, day), 1e-9))
+    came = np.full(centre.shape, np.nan)
+    came[:, :-lead] = np.where(~np.isnan(values[:, lead:]), filled[:, lead:] / centre[:, :-lead] - 1, np.nan)
+    return Near(centre, np.ones(centre.shape), came, lead, day, 4 * day)
+
+
 def _lag(values: numpy.ndarray, steps: int) -> numpy.ndarray:
     """Each column as it was some steps before; the first one before the beginning."""
     if steps <= 0:

@@ -36,7 +36,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile, some_will_do=True)
     awake = spending.require_standbys(params["awake"], params, "awake")
-    forecasts, reactive = near_term.refined(seen, hold, params["mode"])
+    forecasts, reactive, predictive = near_term.refined(seen, hold, params["mode"])
     woke = spending.woke_at(params, seen.pools, seen.now) if awake else {}
     plan = scaling.plan(
         seen.pools,
@@ -50,6 +50,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         shares=_shares(params),
         anomalies=params["anomalies"],
         reactive=reactive,
+        predictive=predictive,
     )
     plan = spending.limited(params, plan, seen.pools, now=seen.now, awake=awake, demand=seen.demand)
     return {

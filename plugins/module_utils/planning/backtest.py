@@ -14,13 +14,14 @@ from .. import timing
 from ..errors import NotEnoughHistory
 from ..forecasting import near as nearby
 from ..libraries import numpy as np
-from . import costs, elasticity, policies, rules
+from . import choice, costs, elasticity, policies, rules
 
 if t.TYPE_CHECKING:
     import numpy
 
 Pool = t.Dict[str, t.Any]
 
+WAYS = ("forecast", "headroom", "newest")  # by the forecast; by the newest demand and its usual changes; by it alone
 UNSCORED_DAYS = 14  # at the beginning, or half of a history that is shorter than twice that
 FEWEST_DAYS = 4  # of samples, below which nothing can be told
 HEADROOMS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
@@ -34,7 +35,7 @@ class Past:
     """A pool's demand so far, and what its rules make of time.
 
     :param demand: In servers' worth of capacity, shape (time,), NaN where a sample is missing.
-    :param near: What was expected one lead time ahead, of that demand.
+    :param near: What was expected one lead time ahead, of that demand. :param plain: The same, from the newest demand alone.
     :param boot: Steps from power on to carrying load. :param hold: Steps that a standby is kept after it was last wanted.
     :param first: The first decision that is judged.
     :param least, most: Servers that are always on, and all there are.
@@ -43,6 +44,7 @@ class Past:
     pool: Pool
     demand: numpy.ndarray
     near: nearby.Near
+    plain: nearby.Near
     step_seconds: int
     boot: int
     hold: int
@@ -63,16 +65,23 @@ class Past:
         return pasts[name]
 
     @classmethod
-    def _of(cls, pool: Pool, worth: numpy.ndarray, near: nearby.Near, step_seconds: int, hold_seconds: float) -> Past:
+    def _of(
+        cls,
+        pool: Pool,
+        worth: numpy.ndarray,
+        told: tuple[nearby.Near, nearby.Near],
+        step_seconds: int,
+        hold_seconds: float,
+    ) -> Past:
         standby = pool["standby"]
         rest = timing.duration(standby.get("min_awake") or 0) if standby else 0.0
         boot = _boot(pool, step_seconds)
         least = max(pool["limits"]["min"], len(pool["servers"]))
         count = len(pool["servers"]) + (len(standby["servers"]) if standby else 0)
-        first = min(UNSCORED_DAYS * near.day, len(worth) // 2)
+        first = min(UNSCORED_DAYS * told[0].day, len(worth) // 2)
         hold = math.ceil(max(hold_seconds, rest) / step_seconds)
         most = max(least, min(count, pool["limits"]["max"] or count))
-        return cls(pool, worth, near, step_seconds, boot, hold, first, least, most)
+        return cls(pool, worth, *told, step_seconds, boot, hold, first, least, most)
 
     @property
     def ratio(self) -> float:
@@ -88,20 +97,25 @@ class Past:
         """What the pool can have of what is wanted."""
         return np.clip(wanted, self.least, self.most)
 
-    def figures(self, wanted: numpy.ndarray) -> elasticity.Figures:
-        """How decisions would have done."""
-        return elasticity.figures(
-            self.possible(wanted),
-            self.demand,
-            boot=self.boot,
-            hold=self.hold,
-            step_seconds=self.step_seconds,
-            first=self.first,
-            least=self.pool["limits"]["min"],
-            server_cost=costs.server_cost(self.pool),
-            overload_cost=costs.overload_cost(self.pool),
-            by_time=self.pool["slo"].get("overload") == "time",
-        )
+    def figures(self, wanted: numpy.ndarray, hold: int | None = None) -> elasticity.Figures:
+        """How decisions would have done, under the pool's hold or another."""
+        limits = {"first": self.first, "least": self.pool["limits"]["min"]}
+        return elasticity.figures(self.possible(wanted), self.demand, **limits, **self._terms(hold))
+
+    def spent(self, wanted: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """What servers and overload would have cost in the step after each decision."""
+        return elasticity.spent(self.possible(wanted), self.demand, **self._terms(None))
+
+    def _terms(self, hold: int | None) -> dict[str, t.Any]:
+        """What time and overload cost."""
+        return {
+            "boot": self.boot,
+            "hold": self.hold if hold is None else hold,
+            "step_seconds": self.step_seconds,
+            "server_cost": costs.server_cost(self.pool),
+            "overload_cost": costs.overload_cost(self.pool),
+            "by_time": self.pool["slo"].get("overload") == "time",
+        }
 
 
 def pasts_of(
@@ -132,9 +146,11 @@ def pasts_of(
     for (boot, _length), worths in alike.items():
         names = list(worths)
         for some in (names[at : at + AT_ONCE] for at in range(0, len(names), AT_ONCE)):
-            near = nearby.replay(np.stack([worths[name] for name in some]), lead=boot + 1, step_seconds=step_seconds)
+            values, terms = np.stack([worths[name] for name in some]), {"lead": boot + 1, "step_seconds": step_seconds}
+            near, plain = nearby.replay(values, **terms), nearby.carried_on(values, **terms)
             for row, name in enumerate(some):
-                pasts[name] = Past._of(pools[name], worths[name], near.row(row), step_seconds, hold_seconds)
+                told = near.row(row), plain.row(row)
+                pasts[name] = Past._of(pools[name], worths[name], told, step_seconds, hold_seconds)
     return pasts, lacking
 
 
@@ -182,27 +198,35 @@ def _by_thresholds(past: Past) -> numpy.ndarray:
     return wanted
 
 
-def prefers_reactive(past: Past) -> tuple[bool, elasticity.Figures, elasticity.Figures]:
-    """Whether reactive would have cost clearly less than the pool's own rules, and the figures of both, ours first."""
-    ours = past.figures(predictive(past))
-    theirs = past.figures(policies.reactive(past.demand, past.utilization))
-    return theirs.cost < policies.CLEARLY * ours.cost, ours, theirs
+def chosen(past: Past, quantile: float | None = None, utilization: float | None = None) -> choice.Choice:
+    """What a plan would have wanted at each moment: by :data:`WAYS`, the one that would have cost least lately.
+
+    The plan, the replay and the benchmark all ask this.
+    """
+    rows = [
+        predictive(past, quantile, utilization),
+        predictive(dataclasses.replace(past, near=past.plain), quantile, utilization),
+        policies.reactive(past.demand, utilization or past.utilization),
+    ]
+    wanted = np.stack(rows)
+    return choice.choose(wanted, *past.spent(wanted), day=past.near.day, first=past.near.first)
 
 
 def replay(past: Past) -> dict[str, t.Any]:
     """A pool's past under its own rules, and beside them reactive, static peak, seasonal naive and an oracle.
 
     :returns: ``policies``, figures by name; ``spared_overload_minutes`` against reactive; ``recommended`` settings and
-        what they would have cost; ``reactive_is_better``.
+        what they would have cost; ``mode``, in which a plan made at its end would be, and ``reactive_share``, of the time judged.
     """
+    own = chosen(past)
     rows = {
-        "lowtide": predictive(past),
+        "lowtide": own.wanted,
         "reactive": policies.reactive(past.demand, past.utilization),
         "static_peak": policies.static(past.demand, past.first),
         "seasonal_naive": policies.seasonal(past.demand, past.utilization, past.near.day, past.boot + 1),
-        "oracle": policies.oracle(past.demand, past.boot + 1),
     }
     found = {name: past.figures(row) for name, row in rows.items()}
+    found["oracle"] = past.figures(policies.oracle(past.demand, past.boot + 1), hold=0)
     headroom, best = min(
         ((room, past.figures(policies.reactive(past.demand, 1 / (1 + room)))) for room in HEADROOMS),
         key=lambda pair: pair[1].cost,
@@ -211,7 +235,8 @@ def replay(past: Past) -> dict[str, t.Any]:
     return {
         "policies": {name: figures.plain() for name, figures in found.items()},
         "spared_overload_minutes": round(found["reactive"].overload_minutes - found["lowtide"].overload_minutes, 3),
-        "reactive_is_better": found["reactive"].cost < policies.CLEARLY * found["lowtide"].cost,
+        "mode": "reactive" if own.taken[-1] else "predictive",
+        "reactive_share": round(float((own.taken[past.first : -1] > 0).mean()), 4),
         "best_headroom": headroom,
         "recommended": _recommended(past, found["lowtide"]),
         "scored_days": round((len(past.demand) - 1 - past.first) * past.step_seconds / 86400, 3),
@@ -222,7 +247,7 @@ def _recommended(past: Past, own: elasticity.Figures) -> dict[str, t.Any]:
     """The settings under which the past would have cost least, where that is clearly less than under those there are."""
     best = min(
         (
-            (past.figures(predictive(past, quantile, utilization)), quantile, utilization)
+            (past.figures(chosen(past, quantile, utilization).wanted), quantile, utilization)
             for quantile in QUANTILES
             for utilization in UTILIZATIONS
         ),
@@ -248,8 +273,8 @@ def words(name: str, told: dict[str, t.Any]) -> list[str]:
         f"{ours['server_hours']:.5g} server-hours, reactive {theirs['overload_minutes']:.4g} min and "
         f"{theirs['server_hours']:.5g}, an oracle {best['overload_minutes']:.4g} min and {best['server_hours']:.5g}"
     )
-    if told["reactive_is_better"]:
-        text += "; reactive would have cost less, so plans go reactive"
+    if told["reactive_share"]:
+        text += f"; for {told['reactive_share']:.0%} of the time reactive had cost less lately, so plans went reactive"
     lines = [text]
     wise = told["recommended"]
     if wise["change"]:

@@ -64,6 +64,29 @@ def carrying(on: numpy.ndarray, boot: int) -> numpy.ndarray:
     return trailing(on, boot + 1, np.min)
 
 
+def spent(
+    wanted: numpy.ndarray,
+    demand: numpy.ndarray,
+    *,
+    boot: int,
+    hold: int,
+    step_seconds: int,
+    server_cost: float = 1.0,
+    overload_cost: float = 0.0,
+    by_time: bool = False,
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """What servers, and overload, cost in the step after each decision, in the shape of *wanted*; 0 where that is not known.
+
+    :param wanted: Servers wanted at the end of each step, shape (..., time). The others as in :func:`figures`.
+    """
+    on = powered(np.asarray(wanted, dtype=float), hold)
+    came = np.append(demand[1:], np.nan)
+    missing = np.maximum(np.nan_to_num(came - carrying(on, boot)), 0)
+    hours = step_seconds / 3600
+    unserved = (missing > 0) if by_time else missing
+    return on * ~np.isnan(came) * hours * server_cost, unserved * hours * overload_cost
+
+
 def figures(
     wanted: numpy.ndarray,
     demand: numpy.ndarray,

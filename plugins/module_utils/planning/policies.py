@@ -55,7 +55,14 @@ def seasonal(demand: numpy.ndarray, utilization: float, day: int, lead: int) -> 
 
 
 def oracle(demand: numpy.ndarray, lead: int) -> numpy.ndarray:
-    """The fewest that leave no step short: all that any of the next *lead* steps will need."""
+    """The fewest that leave no step short: all that any of the next *lead* steps will need, and no more.
+
+    What serves a step must be on for all the *lead* decisions before it, so nobody who leaves none short has fewer on after
+    any. Without a hold it has just these on; a hold that is no longer than the boot is kept by itself, as what is needed
+    once is on for *lead* steps.
+
+    :param lead: Steps from a decision to the first that it serves: those of a boot, and one.
+    """
     needed = whole(demand)
     later = np.concatenate([needed[1:], np.repeat(needed[-1:], lead)])
     return np.lib.stride_tricks.sliding_window_view(later, lead).max(axis=1)

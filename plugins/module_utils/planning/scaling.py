@@ -54,6 +54,7 @@ def plan(
     shares: t.Mapping[str, allocation.Share] | None = None,
     anomalies: t.Sequence[dict[str, t.Any]] = (),
     reactive: t.Mapping[str, str] | None = None,
+    predictive: t.Mapping[str, str] | None = None,
 ) -> dict[str, t.Any]:
     """Servers required at each step, standbys to wake now, and standbys that may sleep.
 
@@ -74,6 +75,7 @@ def plan(
     :param shares: What tenants have a right to, of shared standbys.
     :param anomalies: Open anomalies, as the module M(lowtide.fleet.anomalies) returns them.
     :param reactive: Why a pool is planned by its newest demand: its forecast here is that demand, carried on.
+    :param predictive: Why a pool is planned by its forecast, where that was chosen.
     :returns: The plan, a plain dict; see the return value C(plan) of the module M(lowtide.fleet.scaling_plan).
     """
 
@@ -83,6 +85,7 @@ def plan(
             "since": awake_since or {},
             "alarm": rules.alarm(pools[name], name, anomalies),
             "reactive_because": (reactive or {}).get(name),
+            "predictive_because": (predictive or {}).get(name),
         }
 
     seen = situations(pools, now, awake, owners or {}, details)
@@ -204,7 +207,8 @@ def _reasons(
     verdict: rules.Verdict | None,
 ) -> list[str]:
     unit, serving = situation.unit, situation.in_service
-    reasons = [] if situation.reactive_because is None else [situation.reactive_because]
+    why = situation.reactive_because or situation.predictive_because
+    reasons = [] if why is None else [why]
     reasons.append(
         f"within {timing.words(urgent * forecast.step_seconds)} demand stays below "
         f"{reach:.4g} {unit} with probability {quantile:.4g}; "

@@ -41,7 +41,7 @@ class Situation:
     :param demand: The newest demand in load units; None where it is not known.
     :param since: When each standby woke, where that is known.
     :param alarm: What anomalies ask for.
-    :param reactive_because: Why its forecast is not planned by, where it is not.
+    :param reactive_because: Why its forecast is not planned by, where it is not. :param predictive_because: Why it is.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Situation:
     since: t.Mapping[str, datetime.datetime]
     alarm: Alarm
     reactive_because: str | None = None
+    predictive_because: str | None = None
 
     @property
     def in_service(self) -> int:

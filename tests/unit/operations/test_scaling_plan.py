@@ -69,7 +69,27 @@ def test_a_past_that_a_forecast_would_have_cost_more_in_makes_it_reactive(ask):
     pool = {**POOL, "slo": {"quantile": 0.999, "overload_cost_per_hour": 0.01}, "servers": ["w0"]}
     plan = ask(values, pool=pool)["plan"]["pools"]["web"]
     assert plan["mode"] == "reactive"
-    assert "in the past replayed, that would have cost" in plan["reasons"][0]
+    assert "lately a day of going by the forecast would have cost" in plan["reasons"][0]
+    assert ask(values, pool=pool, mode="predictive")["plan"]["pools"]["web"]["mode"] == "predictive"
+    told = ask(values, backtest, pool=pool)["pools"]["web"]
+    assert told["mode"] == "reactive"
+    assert told["reactive_share"] > 0
+
+
+def test_a_load_that_became_steady_is_followed_with_room_for_its_changes(ask):
+    random = np.random.default_rng(3)
+    values = 800 + 500 * (np.arange(20 * DAY) % 24 < 6) + random.normal(0, 5, 20 * DAY)
+    values[-6 * DAY :] = 690 + random.normal(0, 5, 6 * DAY)
+    pool = {**POOL, "slo": {"overload_cost_per_hour": 5000, "overload": "time"}}
+    plan, alone = (ask(values, pool=pool, mode=mode)["plan"]["pools"]["web"] for mode in ("auto", "reactive"))
+    assert plan["mode"] == alone["mode"] == "reactive"
+    assert "with room for changes such as it had: lately a day" in plan["reasons"][0]
+    assert plan["required"] > alone["required"]
+
+
+def test_a_plan_by_the_forecast_says_why(ask):
+    plan = ask(wave())["plan"]["pools"]["web"]
+    assert plan["reasons"][0].startswith("it goes by the forecast: lately a day of")
 
 
 def test_reactive_releases_what_the_greatest_demand_of_the_hold_does_not_need(ask):

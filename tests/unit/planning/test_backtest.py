@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, options
@@ -81,9 +83,11 @@ def test_decisions_at_a_moment_know_nothing_of_what_comes_later(overload):
     later = demand.copy()
     later[10 * DAY + 7 :] = np.random.default_rng(2).uniform(1, 3000, len(demand) - 10 * DAY - 7)
     slo = {"overload_cost_per_hour": 50, "overload": overload}
-    ours, theirs = (backtest.predictive(past(values, slo=slo)) for values in (demand, later))
-    assert np.array_equal(ours[: 10 * DAY + 7], theirs[: 10 * DAY + 7])
-    assert not np.array_equal(ours, theirs)
+    ours, theirs = (backtest.chosen(past(values, slo=slo)) for values in (demand, later))
+    known = slice(0, 10 * DAY + 7)
+    assert np.array_equal(ours.wanted[known], theirs.wanted[known])
+    assert np.array_equal(ours.taken[known], theirs.taken[known])
+    assert not np.array_equal(ours.wanted, theirs.wanted)
 
 
 def test_newest_is_the_level_at_the_last_moment():
@@ -139,12 +143,48 @@ def test_an_oracle_leaves_nothing_short_and_nobody_does_it_with_less():
     )
 
 
+@pytest.mark.parametrize(("boot", "hold"), [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2)])
+def test_of_all_decisions_there_are_none_serves_everything_with_fewer_than_the_oracle(boot, hold):
+    """All rows of decisions over eight steps with up to two servers are tried; those whose hold is full are counted."""
+    rows = np.array(list(itertools.product(range(3), repeat=8)), dtype=float)
+    on = elasticity.powered(rows, hold)
+    serving = elasticity.carrying(on, boot)
+    counted = slice(hold, -1)
+    for seed in range(20):
+        demand = np.random.default_rng(seed).integers(0, 3, 8).astype(float)
+        enough = (serving[:, counted] >= demand[hold + 1 :]).all(axis=1)
+        best = policies.oracle(demand, boot + 1)
+        assert (elasticity.carrying(best, boot)[counted] >= demand[hold + 1 :]).all()
+        assert on[enough, counted].sum(axis=1).min() == best[counted].sum()
+
+
+@pytest.mark.parametrize("boot", [0, 1, 3])
+def test_one_server_fewer_at_any_step_leaves_the_oracle_short(boot):
+    demand = np.random.default_rng(boot).uniform(0.1, 9, 60)
+    best = policies.oracle(demand, boot + 1)
+    terms = {"boot": boot, "hold": 0, "step_seconds": STEP}
+    for step in range(len(demand) - 1):
+        fewer = best - (np.arange(len(demand)) == step)
+        assert elasticity.figures(fewer, demand, **terms).tau_u > 0
+
+
+def test_what_steps_cost_sums_to_what_they_cost_together():
+    demand = days(3) / 100
+    demand[40:45] = np.nan
+    wanted = np.stack([policies.reactive(demand, 0.8), policies.static(demand, DAY)])
+    for by_time in (False, True):
+        terms = {"boot": 3, "hold": 2, "step_seconds": STEP, "server_cost": 2.0, "overload_cost": 70.0}
+        servers, overload = elasticity.spent(wanted, demand, by_time=by_time, **terms)
+        for row, total in zip(wanted, (servers + overload).sum(axis=1), strict=True):
+            assert total == pytest.approx(elasticity.figures(row, demand, by_time=by_time, **terms).cost)
+
+
 def test_a_daily_wave_is_followed_ahead():
     told = backtest.replay(past())
     ours, theirs = told["policies"]["lowtide"], told["policies"]["reactive"]
     assert ours["overload_minutes"] < 0.1 * theirs["overload_minutes"]
     assert told["spared_overload_minutes"] > 0
-    assert not told["reactive_is_better"]
+    assert (told["mode"], told["reactive_share"]) == ("predictive", 0)
     assert "min of overload" in backtest.words("web", told)[0]
 
 
@@ -158,6 +198,28 @@ def test_the_middle_of_what_is_expected_is_never_given_up():
     one = past()
     wanted = policies.cheapest(one.near, 0, 0.01, 1.0, one.demand)[4 * DAY :]
     assert (wanted >= np.floor(one.near.centre[0, 4 * DAY :])).all()
+
+
+def test_a_level_that_changes_for_good_is_soon_followed_by_the_newest_demand():
+    """A wave every two hours that is there for two weeks, and then no more, on another level."""
+    random = np.random.default_rng(4)
+    time = np.arange(21 * DAY)
+    demand = 1500 + random.normal(0, 10, len(time)) + 900 * (time % 24 < 6)
+    demand[14 * DAY :] = 700 + random.normal(0, 10, 7 * DAY)
+    one = past(demand, slo={"overload_cost_per_hour": 5000, "overload": "time"})
+    made = backtest.chosen(one)
+    assert (made.taken[10 * DAY : 14 * DAY] == 0).all()
+    assert (made.taken[17 * DAY :] > 0).mean() > 0.9
+    assert one.figures(made.wanted).cost < one.figures(backtest.predictive(one)).cost
+
+
+def test_levels_from_the_newest_alone_are_kept_about_as_often_as_they_say():
+    demand = days(40, seed=3)
+    told = near.carried_on(demand[None, :], lead=4, step_seconds=STEP)
+    assert (told.centre[0] == demand).mean() > 0.99
+    for level in (0.5, 0.9, 0.99):
+        said = told.level(0, level)[14 * DAY : -4]
+        assert np.mean(demand[14 * DAY + 4 :] <= said) == pytest.approx(level, abs=0.03)
 
 
 def test_thresholds_are_replayed_within_what_there_is():
