@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 stages=(format unit integration sanity units lint docs-lint docs changelog licenses build environment)
-# Those of them that only read files. They go on behind the integration tests, which leave half of the processors idle, at the
+# Those of them that only read files. They go on behind the integration tests, which leave some of the processors' time, at the
 # least priority; what they print comes in their turn.
 behind=(sanity lint docs-lint)
 root=$PWD

@@ -183,7 +183,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_says_who_does(state, pools,
 
 
 def test_a_run_that_is_killed_frees_its_pools_when_its_time_is_over(state, pools, tmp_path):
-    run = Run(tmp_path, "a", state, pools, "20s")
+    run = Run(tmp_path, "a", state, pools, "30s")
     until(run.begun)
     run.kill()
     spec = options.checked({"state": state}, options.STATE, "options")
