@@ -36,8 +36,8 @@ options:
   model:
     description:
       - V(fleet) regresses each quantile on what resembles the step ahead, for all series at once.
-      - V(auto) is V(fleet), except for series and stretches ahead where repeating the day before was better in the
-        backtest.
+      - V(auto) is V(fleet), moved towards the day before for series and stretches ahead where repeating that was better in
+        the backtest, by the least that makes it no worse there.
       - V(seasonal_naive) repeats the day or the week before.
       - V(arima) is an ARIMA with Fourier terms for the day, V(ets) exponential smoothing around a season found by STL.
         They need statsmodels, and seconds for each series.

@@ -170,7 +170,7 @@ forecasts:
               type: int
               returned: always
             model:
-              description: The model that carried it.
+              description: The model that carried it, or both, joined by C(and).
               type: str
               returned: always
             mase:

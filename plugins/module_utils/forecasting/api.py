@@ -161,7 +161,7 @@ def _figures(problem: Problem, answer: Prediction, rows: slice) -> list[dict[str
     starts, length = tested.origins, problem.values.shape[1]
     seen = (~np.isnan(tested.actual)).any(axis=2)
     days = (length - starts[seen.argmax(axis=1)]) * problem.step_seconds / DAY
-    cuts, ends = stretches(tested.ahead, problem.horizon, problem.day)
+    cuts, ends = stretches(tested.ahead, problem.horizon)
     parts = [(name,) * len(ends) for name in answer.names[rows]] if answer.parts is None else answer.parts[rows]
     by_part = [scores.mase_by_part(one, cuts, scale) for one in (tested, peer)]
     return [

@@ -118,13 +118,13 @@ def origins(length: int, horizon: int, day: int, windows: int = 14) -> tuple[num
     return np.unique(np.linspace(oldest, newest, count).round().astype(np.int64)), steps
 
 
-def stretches(ahead: numpy.ndarray, horizon: int, day: int) -> tuple[list[int], list[int]]:
-    """The horizon in parts that are told apart: to 3 steps, an hour, six hours, a day, a week, and beyond.
+def stretches(ahead: numpy.ndarray, horizon: int) -> tuple[list[int], list[int]]:
+    """The horizon in parts that are told apart: the next 3 steps, and those beyond.
 
     :param ahead: Steps ahead that are tested; a part without one belongs to the next, or is the last.
     :returns: the first column of *ahead* in each part; the last step ahead of each.
     """
-    edges = np.unique(np.clip([3, day // 24, day // 4, day, 7 * day, ahead[-1]], min(3, ahead[-1]), ahead[-1]))
+    edges = np.unique(np.minimum([3, ahead[-1]], ahead[-1]))
     stops, first = np.unique(np.searchsorted(ahead, edges, side="right"), return_index=True)
     edges, stops = edges[first][stops > 0], stops[stops > 0]
     return [0, *stops[:-1].tolist()], [*edges[:-1].tolist(), horizon]
