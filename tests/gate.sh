@@ -9,17 +9,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 stages=(format unit integration sanity units lint docs-lint docs changelog licenses build environment)
-# Those of them that only read files. They go on behind the integration tests, which leave some of the processors' time, at the
-# least priority; what they print comes in their turn.
-behind=(sanity lint docs-lint)
 root=$PWD
-logs=$root/.cache/behind
-collections=$root/.cache/collections
+copy=$root/.cache/collections/ansible_collections/lowtide/fleet
 
 users_home=$HOME
 export PATH="$root/.venv/bin:$PATH:/usr/sbin"
 export HOME="$root/.cache/home"
-export ANSIBLE_COLLECTIONS_PATH="$collections"
+export ANSIBLE_COLLECTIONS_PATH="$root/.cache/collections"
 export PYTHONDONTWRITEBYTECODE=1
 # Several processes run at once; threads of numpy's in each would only wait for one another.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -28,7 +24,6 @@ unset ANSIBLE_CONFIG ANSIBLE_HOME GIT_DIR GIT_WORK_TREE
 # ansible-test, ansible-lint and antsibull want the collection at the path it is installed to. Each stage gets a fresh
 # copy of what git knows or would add: a link to the checkout would bring .venv and .cache along.
 copy_collection() {
-    copy=$collections/ansible_collections/lowtide/fleet
     rm -rf "$copy"
     mkdir -p "$copy"
     HOME=$users_home git ls-files -z --cached --others --exclude-standard --deduplicate |
@@ -44,16 +39,7 @@ stage_format() {
 
 stage_unit() { python -m pytest -n auto tests/unit; }
 
-# It mostly waits for servers, boots and load, so two workers share its files, a file being the work of one; more would take
-# the time from the load. The paths of unix sockets have at most a hundred letters, hence a short directory, whatever the
-# user's name; it is kept when a test fails.
-stage_integration() {
-    local directory
-    directory=$(mktemp --directory /tmp/lowtide.XXXXXX)
-    python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
-        --durations 10 --basetemp "$directory/tests" tests/integration
-    rm -rf "$directory"
-}
+stage_integration() { python -m pytest tests/integration; }
 
 ansible_test() {
     local command=$1 version
@@ -89,85 +75,32 @@ stage_build() {
 
 stage_environment() { ansible-builder introspect --sanitize .cache/collections; }
 
-# In a subshell of its own, so that `set -e` holds inside a stage; sets status.
-perform() {
+# Runs in a subshell of its own, so that `set -e` holds inside a stage.
+run() {
+    local stage=$1 start=$SECONDS status=0
+    printf '\n=== %s ===\n' "$stage"
     set +e
     (
         set -e
         copy_collection
-        "stage_${1//-/_}"
+        "stage_${stage//-/_}"
     )
     status=$?
     set -e
-}
-
-# Each leaves its output, and its status and seconds once it has ended.
-perform_behind() {
-    local stage start status
-    renice --priority 19 "$BASHPID" >/dev/null
-    collections=$logs/collections
-    export ANSIBLE_COLLECTIONS_PATH="$collections"
-    for stage in "$@"; do
-        start=$SECONDS
-        perform "$stage" >"$logs/$stage.log" 2>&1
-        echo "$status $((SECONDS - start))" >"$logs/$stage.unfinished"
-        mv "$logs/$stage.unfinished" "$logs/$stage.ended"
-    done
-}
-
-# Begin those of the stages given, in a process group of their own, which ends with this script.
-begin_behind() {
-    local stage waiting=()
-    for stage in "$@"; do
-        [[ " ${behind[*]} " != *" $stage "* ]] || waiting+=("$stage")
-    done
-    rm -rf "$logs"
-    mkdir -p "$logs"
-    set -m
-    perform_behind "${waiting[@]}" </dev/null &
-    group=$!
-    set +m
-    trap 'kill -- "-$group" 2>/dev/null || true' EXIT
-}
-
-# Wait for a stage that was begun, and print what it printed.
-await() {
-    while [ ! -e "$logs/$1.ended" ]; do
-        kill -0 "$group" 2>/dev/null || [ -e "$logs/$1.ended" ] || break
-        sleep 0.5
-    done
-    [ ! -e "$logs/$1.log" ] || cat "$logs/$1.log"
-    status=1 seconds=0
-    [ ! -e "$logs/$1.ended" ] || read -r status seconds <"$logs/$1.ended"
-    place=", behind integration"
-}
-
-# Run the first of the stages given; the others follow.
-run() {
-    local stage=$1 start=$SECONDS status=0 seconds=0 place=""
-    printf '\n=== %s ===\n' "$stage"
-    [ "$stage" != integration ] || begin_behind "${@:2}"
-    if [ -n "$group" ] && [[ " ${behind[*]} " == *" $stage "* ]]; then
-        await "$stage"
-    else
-        perform "$stage"
-        seconds=$((SECONDS - start))
-    fi
     if [ "$status" -ne 0 ]; then
-        printf '=== %s: FAILED after %d s ===\n' "$stage" "$seconds"
+        printf '=== %s: FAILED after %d s ===\n' "$stage" "$((SECONDS - start))"
         exit 1
     fi
-    printf '=== %s: %d s%s ===\n' "$stage" "$seconds" "$place"
-    summary+=("$(printf '%-12s %4d s%s' "$stage" "$seconds" "$place")")
+    printf '=== %s: %d s ===\n' "$stage" "$((SECONDS - start))"
+    summary+=("$(printf '%-12s %4d s' "$stage" "$((SECONDS - start))")")
 }
 
 [ "$#" -gt 0 ] && stages=("$@")
 for stage in "${stages[@]}"; do
     declare -F "stage_${stage//-/_}" >/dev/null || { printf 'There is no stage %s; see %s\n' "$stage" "$0" >&2; exit 2; }
 done
-group=""
 summary=()
-for first in "${!stages[@]}"; do run "${stages[@]:first}"; done
+for stage in "${stages[@]}"; do run "$stage"; done
 printf '\n'
 printf '%s\n' "${summary[@]}"
 printf 'all stages passed in %d s\n' "$SECONDS"
