@@ -50,8 +50,8 @@ def maker(wanted, begin=0.0, end=1.0, least=0):
     return make
 
 
-def within(make, *allowances, spare=SPARE):
-    plan = updates.within(make, spare, POOLS, {one.tenant: one for one in allowances}, NOW)
+def within(make, *allowances, woken=True):
+    plan = updates.within(make, SPARE if woken else None, POOLS, {one.tenant: one for one in allowances}, NOW)
     assert face.plain(plan) == plan
     return plan["standbys"]["activate"], plan["standbys"]["refused"], plan["words"]
 
@@ -59,7 +59,7 @@ def within(make, *allowances, spare=SPARE):
 def test_without_limits_all_that_is_wanted_is_woken():
     assert within(maker({"web": 2, "ledger": 1})) == (["w0", "w1", "b0"], [], ["so"])
     assert within(maker({"web": 2}), allowance()) == (["w0", "w1"], [], ["so"])
-    assert within(maker({"web": 2}), allowance(max_standbys=0), spare=None) == ([], [], ["so"])
+    assert within(maker({"web": 2}), allowance(max_standbys=0), woken=False) == ([], [], ["so"])
 
 
 def test_a_quota_counts_what_is_awake_and_the_lightest_pool_goes_without():

@@ -89,7 +89,7 @@ def within(
                 f"{exc.problem}; {said}",
                 option=exc.option,
                 remedy=f"Raise the quota of the tenant, or do without it: {(exc.remedy or '').rstrip('.')}",
-            ) from exc
+            ) from None
         wanted = plan["standbys"]
         cut = next(filter(None, (_cut(plan, pools, one, now) for one in allowances.values())), None)
         if cut is None:
