@@ -111,6 +111,10 @@ def figures(
     :param overload_cost: Of an hour in which one server's worth of demand is not served.
     :param by_time: Whether it is of an hour in which any demand is not served, however much.
     """
+    costs = spent(
+        wanted, demand, boot=boot, hold=hold, step_seconds=step_seconds,
+        server_cost=server_cost, overload_cost=overload_cost, by_time=by_time,
+    )  # fmt: skip
     on = powered(np.asarray(wanted, dtype=float), hold)
     serving = carrying(on, boot)[first:-1]
     on, came = on[first:-1], demand[first + 1 :]
@@ -122,8 +126,6 @@ def figures(
     short, spare = np.maximum(needed - serving, 0), np.maximum(serving - needed, 0)
     base, hours = np.maximum(needed, 1), step_seconds / 3600
     total = float(on.sum() * hours)
-    missing = np.maximum(came - serving, 0)
-    unserved = float(((missing > 0) if by_time else missing).sum() * hours)
     return Figures(
         theta_u=float((short / base).mean()),
         theta_o=float((spare / base).mean()),
@@ -133,5 +135,5 @@ def figures(
         server_hours=total,
         relative_hours=total / max(float(came.sum() * hours), 1e-9),
         overload_minutes=float((short > 0).sum() * step_seconds / 60),
-        cost=total * server_cost + unserved * overload_cost,
+        cost=float(sum(part[first:].sum() for part in costs)),
     )
