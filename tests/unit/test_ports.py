@@ -16,6 +16,8 @@ import sys
 import uuid
 
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "simulators"))
 from ports import Ports, bindable, ephemeral, free_port
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import pathlib
 import socket
+import sys
 import threading
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import ConnectionFailed, InvalidOption, NotFound
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import standby
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "simulators"))
 from ports import free_port
 
 
