@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
 
 CLOSEST = 0.1  # an error below this much of a series' scale weighs no more
 RIDGE = 1e-4
+FLOOR = 2e-6  # of the trace of a Gram matrix, added to its diagonal: some roundings of single precision
 FLEET_ROUNDS = 6
 OWN_ROUNDS = 2
 LEANS = (0.005, 0.5)  # weights of the fleet's mean Gram matrix, in histories of one series, that are tried
@@ -102,8 +103,15 @@ def fit_own(
 def _solve(
     gram: numpy.ndarray, side: numpy.ndarray, fleet: numpy.ndarray, side_of_fleet: numpy.ndarray, lean: float
 ) -> numpy.ndarray:
-    """The weights of each series, leant on the fleet's."""
-    return np.linalg.solve(gram + lean * fleet, (side + lean * side_of_fleet)[..., None])[..., 0]
+    """The weights of each series, leant on the fleet's.
+
+    Candidates that are all alike leave fewer equations than weights, and single precision cannot tell which; the
+    fleet's matrix, in the scale of other series, may be too small to tell, so a floor is added in this series' own.
+    """
+    left = gram + lean * fleet
+    diagonal = np.einsum("...ii->...i", left)
+    diagonal += FLOOR * diagonal.sum(axis=-1, keepdims=True)
+    return np.linalg.solve(left, (side + lean * side_of_fleet)[..., None])[..., 0]
 
 
 def _reweight(errors: numpy.ndarray, level: float, known: numpy.ndarray) -> numpy.ndarray:

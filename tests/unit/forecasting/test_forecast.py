@@ -62,6 +62,17 @@ def test_any_series_has_a_finite_rising_answer_or_none(name, values, horizon):
 
 
 @pytest.mark.parametrize("name", FAST)
+def test_series_that_hardly_ever_vary_do_not_stop_the_fleet(name):
+    """Their candidates are all alike, so that there are fewer equations than weights."""
+    values = np.full((2, 49), -1.0)
+    values[0, [17, 34, 42]] = 0
+    values[1, 17] = 0
+    answer = forecast(values, step_seconds=3600, horizon=3, quantiles=(0.1, 0.5, 0.99), model=name)
+    assert np.isfinite(answer.quantiles).all()
+    np.testing.assert_allclose(answer.quantiles[:, :, 1], -1, atol=0.2)
+
+
+@pytest.mark.parametrize("name", FAST)
 @given(scale=st.sampled_from([2.0**-20, 0.5, 4.0, 2.0**20]), shift=st.sampled_from([-64.0, 0.0, 1024.0]))
 @settings(max_examples=12, deadline=None)
 def test_scale_and_shift_carry_over(name, scale, shift):
