@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration sanity lint docs format lock clean
+.PHONY: help setup demo test unit search integration sanity lint docs format lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,11 +14,14 @@ setup: ## Install what the tests and the demo need: Debian packages, and Python 
 demo: setup ## Run the main job against a real HAProxy and a simulated vSphere, under three minutes.
 	@.venv/bin/python tests/demo/run.py
 
-test: setup ## Run every check and test, under 20 minutes.
+test: setup ## Run every check and test, about half an hour.
 	@tests/gate.sh
 
 unit: setup ## Run the unit tests, under a minute.
 	@tests/gate.sh unit
+
+search: setup ## Look for inputs that break what the unit tests claim, other ones each time.
+	@tests/gate.sh search
 
 integration: setup ## Run the integration tests: playbooks against real parts.
 	@tests/gate.sh integration

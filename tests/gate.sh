@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The stages of `make test`: all of them, or those named. The first that fails ends it.
+# The stages of `make test`: all of them, or those named (`search` only when named). The first that fails ends it.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,6 +38,14 @@ stage_format() {
 }
 
 stage_unit() { python -m pytest -n auto tests/unit; }
+
+# Ten times the examples of hypothesis, and others than those of `unit`.
+stage_search() {
+    local _round
+    for _round in {1..10}; do
+        python -m pytest -n auto -m hypothesis --hypothesis-profile=search tests/unit
+    done
+}
 
 stage_integration() { python -m pytest tests/integration; }
 
