@@ -164,7 +164,7 @@ def _priors(
     x, y, use = _rows(values, known, thin, layout, levels)
     return [
         [
-            fit_fleet(_flat(x[:, :, part, index]), _flat(y[:, :, part]), _flat(use[:, :, part]), level)
+            fit_fleet(_flat(x[index, ..., part]), _flat(y[..., part]), _flat(use[..., part]), level)
             for index, level in enumerate(levels)
         ]
         for part in design.stretches
@@ -174,7 +174,7 @@ def _priors(
 def _rows(
     values: numpy.ndarray, known: numpy.ndarray, design: Design, layout: Layout, levels: tuple[float, ...]
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Candidates, what came, and where it is known; each of shape (series, moments, ahead, ...)."""
+    """Candidates, shape (levels, candidates, series, moments, ahead); what came, and where it is known, without the first two."""
     x = candidates(values, design.moments, design.ahead, layout, levels)
     column = design.moments[:, None] + design.ahead - 1
     inside = column < values.shape[1]
@@ -183,8 +183,8 @@ def _rows(
 
 
 def _flat(part: numpy.ndarray) -> numpy.ndarray:
-    """Moments and steps ahead as one axis of rows."""
-    return np.ascontiguousarray(part.reshape(part.shape[0], part.shape[1] * part.shape[2], *part.shape[3:]))
+    """Moments and steps ahead, the last two axes, as one axis of rows."""
+    return np.ascontiguousarray(part).reshape(*part.shape[:-2], -1)
 
 
 def _series(
@@ -202,19 +202,20 @@ def _series(
         not known; what would have been said, shape (series, moments, ahead, levels).
     """
     x, y, use = _rows(values, known, design, layout, levels)
-    now = candidates(values, np.array([values.shape[1]]), np.arange(1, horizon + 1), layout, levels)[:, 0]
+    now = candidates(values, np.array([values.shape[1]]), np.arange(1, horizon + 1), layout, levels)
     stretch_of = design.stretch_of(horizon)
-    quantiles = np.empty(now.shape[:3], dtype=np.float32)
-    tested = np.empty(x.shape[:4], dtype=np.float32)
+    now = now[:, :, :, 0].transpose(0, 2, 1, 3)  # levels, series, candidates, horizon
+    quantiles = np.empty((len(values), horizon, len(levels)), dtype=np.float32)
+    tested = np.empty((*y.shape, len(levels)), dtype=np.float32)
     for number, part in enumerate(design.stretches):
         width = part.stop - part.start
         folds = [slice(fold.start * width, fold.stop * width) for fold in design.folds]
-        target, weight = _flat(y[:, :, part]), _flat(use[:, :, part])
+        target, weight = _flat(y[..., part]), _flat(use[..., part])
         ahead = stretch_of == number
         for index, level in enumerate(levels):
-            rows = _flat(x[:, :, part, index])
+            rows = _flat(x[index, ..., part].swapaxes(0, 1))
             own, held_out = fit_own(rows, target, weight, level, priors[number][index], folds)
-            quantiles[:, ahead, index] = (now[:, ahead, index] @ own[:, :, None])[..., 0]
+            quantiles[:, ahead, index] = (own[:, None] @ now[index][..., ahead])[:, 0]
             tested[:, :, part, index] = held_out.reshape(len(held_out), -1, width)
     actual = np.where(use > 0, y, np.nan)
     for number, part in enumerate(design.stretches):

@@ -97,7 +97,7 @@ def _rows(
     values: numpy.ndarray, moments: numpy.ndarray, ahead: numpy.ndarray, layout: Layout, problem: Problem
 ) -> Rows:
     """A row for each series, moment and step ahead, in that order."""
-    x = candidates(values, moments, ahead, layout, LEVELS)[..., :-1]
+    x = np.moveaxis(candidates(values, moments, ahead, layout, LEVELS)[:, :-1], (0, 1), (3, 4))
     shape = x.shape[:3]
     target = np.broadcast_to(moments[:, None] + ahead, shape)
     time = [np.broadcast_to(ahead / problem.day, shape)]

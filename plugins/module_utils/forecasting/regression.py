@@ -45,21 +45,21 @@ class Fleet:
 def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float) -> Fleet:
     """One regression over the rows of all series.
 
-    :param x: Candidates, float32, shape (series, rows, candidates), the last one constant.
+    :param x: Candidates, float32, shape (candidates, series, rows), the last one constant.
     :param y: What came, shape (series, rows). :param known: 1 where it is known, else 0.
     """
-    count = x.shape[2]
+    count = len(x)
     weights = np.full(count, 1 / (count - 1), dtype=np.float32)
     weights[-1] = 0
     start = weights
-    flat, target, use = x.reshape(-1, count), y.ravel(), known.ravel()
+    flat, target, use = np.ascontiguousarray(x.reshape(count, -1).T), y.ravel(), known.ravel()
     for _round in range(FLEET_ROUNDS):
         weighted = flat * _reweight(target - flat @ weights, level, use)[:, None]
         gram = (weighted.T @ flat).astype(np.float64)
         lean = RIDGE * np.trace(gram) / count + 1e-9
         side = weighted.T @ target + lean * start
         weights = np.linalg.solve(gram + lean * np.eye(count), side).astype(np.float32)
-    gram /= len(x)
+    gram /= len(y)
     return Fleet(weights, (gram + 1e-3 * (np.trace(gram) / count + 1e-9) * np.eye(count)).astype(np.float32))
 
 
@@ -70,15 +70,16 @@ def fit_own(
 
     How much a series leans on its fleet is told by the held-out loss: a smooth series hardly does, a noisy one does.
 
+    :param x: Candidates, float32, shape (series, candidates, rows), the last one constant.
     :param folds: The rows of each fold.
     :returns: weights, shape (series, candidates); held-out forecasts, shape (series, rows).
     """
-    weights = np.broadcast_to(fleet.weights, (len(x), x.shape[2]))
+    weights = np.broadcast_to(fleet.weights, x.shape[:2])
     side_of_fleet = fleet.gram @ fleet.weights
     for current in range(OWN_ROUNDS):
-        errors = y - (x @ weights[:, :, None])[..., 0]
-        weighted = (x * _reweight(errors, level, known)[..., None]).transpose(0, 2, 1)
-        grams = [weighted[:, :, fold] @ x[:, fold] for fold in folds]
+        errors = y - (weights[:, None] @ x)[:, 0]
+        weighted = x * _reweight(errors, level, known)[:, None]
+        grams = [weighted[:, :, fold] @ x[:, :, fold].swapaxes(1, 2) for fold in folds]
         sides = [(weighted[:, :, fold] @ y[:, fold, None])[..., 0] for fold in folds]
         gram, side = sum(grams), sum(sides)
         if current < OWN_ROUNDS - 1:
@@ -89,7 +90,7 @@ def fit_own(
         held_out = np.empty_like(y)
         for fold, part, of_part in zip(folds, grams, sides, strict=True):
             without = _solve(gram - part, side - of_part, fleet.gram, side_of_fleet, lean)
-            held_out[:, fold] = (x[:, fold] @ without[:, :, None])[..., 0]
+            held_out[:, fold] = (without[:, None] @ x[:, :, fold])[:, 0]
         error = (y - held_out) * known
         told.append(held_out)
         losses.append(np.maximum(level * error, (level - 1) * error).sum(axis=1))
