@@ -52,4 +52,4 @@ def calibrate(
 
 def _move(error: numpy.ndarray, level: float) -> numpy.ndarray:
     """How far to move, in units of the error, for each series; not at all where no error is known."""
-    return np.nan_to_num(quantiles_known(error.reshape(len(error), -1), [level])[:, 0])
+    return np.nan_to_num(quantiles_known(error.reshape(len(error), -1), [level], unseen=1)[:, 0])

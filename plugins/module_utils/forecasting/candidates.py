@@ -16,6 +16,7 @@ import math
 import typing as t
 
 from ..libraries import numpy as np
+from .analogs import analogs
 
 if t.TYPE_CHECKING:
     import numpy
@@ -58,15 +59,15 @@ class Layout:
     @property
     def names(self) -> list[str]:
         """The candidates, in the order of the last axis."""
-        names = ["newest", "newest mean", *(f"newest {window}" for window in self.windows)]
+        names = ["newest", *(f"newest {window}" for window in self.windows)]
         if self.day:
             names += [
                 "days near",
                 "days",
-                "yesterday near",
                 "yesterday",
-                "profile at this level",
                 "yesterday at this level",
+                "days alike",
+                "days alike at this level",
             ]
         if self.week:
             names += ["weeks near", "last week", "last week at this level", "yesterday with last week's change"]
@@ -103,19 +104,18 @@ def candidates(
     newest = _newest(values, moments, layout.windows[0], 1)
     level = newest.mean(axis=-1)[:, :, None]
     put(newest[:, :, :1])
-    put(level)
     for window in layout.windows:
         put(quantiles_of(_newest(values, moments, window, stride(window, hour)), levels)[..., None])
     if layout.day:
         days = _slots(values, moments, ahead, layout, layout.day, DAYS)
-        near = quantiles_across(days.reshape(-1, *days.shape[2:]), [*levels, 0.5])
         yesterday = days[0, layout.near]
-        put(near[:-1])
+        put(quantiles_across(days.reshape(-1, *days.shape[2:]), levels))
         put(quantiles_across(days[:, layout.near], levels))
-        put(days[0].mean(axis=0))
         put(yesterday)
-        put(near[-1] + (level - _profile(values, moments, layout)))
         put(yesterday + (level - _season_ago(values, moments, layout.windows[0], layout, layout.day)))
+        came, moved = analogs(values, moments, ahead, layout.day, lambda target, column: _local(target, column, layout))
+        put(quantiles_across(came, levels))
+        put(moved)
     if layout.week:
         weeks = _slots(values, moments, ahead, layout, layout.week, WEEKS)
         put(quantiles_across(weeks.reshape(-1, *weeks.shape[2:]), levels))
@@ -223,15 +223,6 @@ def _slot_before(values: numpy.ndarray, moments: numpy.ndarray, ahead: numpy.nda
     back = layout.day * ((ahead - 1) // layout.day + 1) + layout.week * ((ahead - 1) // layout.week + 1)
     column = _local(target, target - back, layout)
     return values[:, np.where(column < 0, column % layout.week, column)]
-
-
-def _profile(values: numpy.ndarray, moments: numpy.ndarray, layout: Layout) -> numpy.ndarray:
-    """The median of the newest window's slots on the days before, shape (series, moments, 1)."""
-    now = (moments[:, None] - 1 - np.arange(layout.windows[0]))[:, :, None]
-    column = _local(now, now - layout.day * np.arange(1, DAYS + 1), layout)
-    column = np.clip(np.where(column < 0, column % layout.day, column), 0, moments[:, None, None] - 1)
-    part = values[:, column]
-    return quantiles_of(part.reshape(*part.shape[:2], -1), [0.5])[0, :, :, None]
 
 
 def _local(target: numpy.ndarray, column: numpy.ndarray, layout: Layout) -> numpy.ndarray:

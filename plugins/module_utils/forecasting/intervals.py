@@ -77,12 +77,16 @@ def _spread(error: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
     return result
 
 
-def quantiles_known(values: numpy.ndarray, levels: t.Sequence[float]) -> numpy.ndarray:
-    """Empirical quantiles of each row that skip NaN, shape (rows, levels); NaN for a row of nothing else."""
+def quantiles_known(values: numpy.ndarray, levels: t.Sequence[float], *, unseen: int = 0) -> numpy.ndarray:
+    """Empirical quantiles of each row that skip NaN, shape (rows, levels); NaN for a row of nothing else.
+
+    :param unseen: 1 for the levels at which one more value, like those there are, is to be below.
+    """
     ordered = np.sort(values, axis=1)
     count = (~np.isnan(values)).sum(axis=1)
-    place = np.asarray(levels)[None, :] * np.maximum(count - 1, 0)[:, None]
+    last = np.maximum(count - 1, 0)[:, None]
+    place = np.clip(np.asarray(levels)[None, :] * (last + 2 * unseen) - unseen, 0, last)
     low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0)[:, None])
+    high = np.minimum(low + 1, last)
     share = place - low
     return np.take_along_axis(ordered, low, 1) * (1 - share) + np.take_along_axis(ordered, high, 1) * share

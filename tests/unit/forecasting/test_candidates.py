@@ -57,11 +57,12 @@ def test_each_candidate_looks_where_its_name_says():
     told = dict(zip(layout.names, told.tolist(), strict=True))
     target = known + ahead - 1
     assert told["newest"] == known - 1
-    assert told["newest mean"] == known - 2
-    assert told["yesterday"] == told["yesterday near"] == target - 2 * day
+    assert told["yesterday"] == target - 2 * day
     assert told["days"] == told["days near"] == target - 2 * day - 3 * day
     assert told["last week"] == target - week
     assert told["weeks near"] == target - week - week / 2
     assert told["yesterday at this level"] == target - 2 * day + day
+    assert told["days alike"] == target - 4 * day  # nearest are 2, 3, 7, 4, 5 days ago: the weekday counts twice
+    assert told["days alike at this level"] == pytest.approx(target, abs=0.1)
     assert told["last week at this level"] == pytest.approx(target - week + week, abs=1)
     assert told["constant"] == 1
