@@ -88,7 +88,7 @@ def _likeness(
     column = np.where(unknown, ends % day + day, ends)[..., None] - edges
     part = day // PARTS if day % PARTS == 0 else 1
     total = _running(values, part)
-    ago = total[:, np.clip((column - values.shape[1] % part) // part, 0, total.shape[1] - 1)] * part
+    ago = np.take(total, (column - values.shape[1] % part) // part, axis=1, mode="clip") * part
     mean = ((ago[..., :-1] - ago[..., 1:]) / width).astype(np.float32)
     rise = mean[:, :, :1] - mean[:, :, 1:]
     weight = width * FADE ** (edges[:-1] * 24 / day)

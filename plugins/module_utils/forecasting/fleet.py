@@ -129,20 +129,18 @@ def _block(
     """Series in their own scale, float32: gaps filled, and where samples are known."""
     own = ((values - centre[:, None]) / scale[:, None]).astype(np.float32)
     known = ~np.isnan(own)
-    gaps = np.flatnonzero(~known.all(axis=1))
-    if len(gaps):
-        own[gaps] = _filled(own[gaps], day)
-    return own, known
+    return own if known.all() else _filled(own, day), known
 
 
 def _filled(values: numpy.ndarray, day: int) -> numpy.ndarray:
-    """Gaps filled from the day before, else from the newest sample before."""
+    """Gaps filled from the day before, or the one before that, else from the newest sample before; *values* are changed."""
     for _day in range(2):
-        if values.shape[1] > day:
-            before = np.roll(values, day, axis=1)
-            before[:, :day] = np.nan
-            values = np.where(np.isnan(values), before, values)
-    return newest_known(values)
+        row, column = np.nonzero(np.isnan(values[:, day:]))  # its sample of the day before is at the same column of all
+        values[row, column + day] = values[row, column]
+    rest = np.flatnonzero(np.isnan(values).any(axis=1))
+    if len(rest):
+        values[rest] = newest_known(values[rest])
+    return values
 
 
 def _priors(
