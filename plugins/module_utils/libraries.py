@@ -15,6 +15,7 @@ that is absent is an error of the one call that needs it, with a name and a reme
 from __future__ import annotations
 
 import importlib
+import os
 import typing as t
 
 from .errors import MissingLibrary
@@ -35,6 +36,23 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+THREADS = "OPENBLAS_NUM_THREADS"
+
+
+def _one_thread(name: str) -> t.Any:
+    """Import a module whose OpenBLAS, which reads how many threads to start when it is loaded, is to start none.
+
+    Matrices are small here, and threads that wait for them take a tenth of a second of CPU time to start, and more later.
+    """
+    if THREADS in os.environ or "OMP_NUM_THREADS" in os.environ:
+        return importlib.import_module(name)
+    os.environ[THREADS] = "1"
+    try:
+        return importlib.import_module(name)
+    finally:
+        del os.environ[THREADS]
+
+
 class Library:
     """Stands for a Python module; the first attribute that is asked for imports it.
 
@@ -43,16 +61,25 @@ class Library:
     :param minimum: The oldest version that will do.
     :param reason: What it is needed for, to end the sentence 'X is needed ...'.
     :param extra: Whether execution environments leave it out: it is large, and most users never need it.
+    :param single: Whether its linear algebra is to start no threads, unless the environment says how many.
     """
 
     def __init__(
-        self, module: str, *, distribution: str, minimum: str, reason: str | None = None, extra: bool = False
+        self,
+        module: str,
+        *,
+        distribution: str,
+        minimum: str,
+        reason: str | None = None,
+        extra: bool = False,
+        single: bool = False,
     ) -> None:
         self.__dict__["_module"] = module
         self.__dict__["_distribution"] = distribution
         self.__dict__["_minimum"] = minimum
         self.__dict__["_reason"] = reason
         self.__dict__["_extra"] = extra
+        self.__dict__["_single"] = single
 
     def __getattr__(self, name: str) -> t.Any:
         if name.startswith("__"):
@@ -65,7 +92,7 @@ class Library:
         """Import and return the module itself; raise :class:`MissingLibrary` where it is absent or too old."""
         wanted = f"{self._distribution} >= {self._minimum}"
         try:
-            module = importlib.import_module(self._module)
+            module = _one_thread(self._module) if self._single else importlib.import_module(self._module)
         except ImportError as exc:
             raise MissingLibrary(wanted, reason=self._reason) from exc
         root = importlib.import_module(self._module.partition(".")[0])
@@ -75,7 +102,7 @@ class Library:
         return module
 
 
-numpy = Library("numpy", distribution="numpy", minimum="1.26")
+numpy = Library("numpy", distribution="numpy", minimum="1.26", single=True)
 duckdb = Library("duckdb", distribution="duckdb", minimum="1.1", reason="for the embedded history")
 psycopg = Library("psycopg", distribution="psycopg[binary]", minimum="3.1", reason="for a history in PostgreSQL")
 requests = Library("requests", distribution="requests", minimum="2.28", reason="to speak HTTP")

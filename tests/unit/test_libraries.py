@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
 import sys
 import types
 
@@ -51,6 +54,31 @@ def test_new_enough_or_unversioned_gives_what_it_has(installed, version):
 def test_what_a_library_lacks_is_the_usual_error(installed):
     with pytest.raises(AttributeError, match="low"):
         _low = installed("2.0").low
+
+
+THREADS_AFTER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.lowtide.fleet.plugins.module_utils.libraries import numpy
+numpy.linalg.inv(numpy.ones((1, 1)))
+print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
+"""
+
+
+@pytest.mark.parametrize("wanted", [None, "1", "2"])
+def test_linear_algebra_starts_no_threads_unless_the_environment_says_so(wanted):
+    collections = pathlib.Path(libraries.__file__).parents[5]
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS_AFTER, str(collections)],
+        env=environment if wanted is None else {**environment, "OPENBLAS_NUM_THREADS": wanted},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    threads, left = done.stdout.split()
+    assert left == str(wanted)
+    assert int(threads) == min(int(wanted or 1), os.cpu_count())
 
 
 def test_tools_that_look_for_special_names_import_nothing():

@@ -37,16 +37,15 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import f
 import numpy
 connection = duckdb.connect(config={{"threads": 1}})
 connection.sql("set enable_progress_bar = false")
-table = connection.sql("select * from read_parquet({path!r})").fetchnumpy()
-values = numpy.empty((len(table), 8640), dtype=numpy.float32)
-for row, line in enumerate(table.values()):
-    values[row] = line
-del table, line
-import resource
-read = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+value = connection.execute("select value from read_parquet({path!r})").fetchnumpy()["value"]
+values = numpy.ma.filled(value, numpy.nan).reshape(-1, 8640)
+del value
+def most():
+    with open("/proc/self/status") as status:  # getrusage tells of what started this process, too
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**20
+read = time.process_time(), most()
 forecast(values, step_seconds=300, horizon=288, quantiles=(0.5, 0.9, 0.99, 0.999))
-print(*read, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-      sorted({{"pandas", "scipy", "statsmodels"}} & set(sys.modules)))
+print(*read, time.process_time(), most(), sorted({{"pandas", "scipy", "statsmodels"}} & set(sys.modules)))
 """
 
 
@@ -101,8 +100,14 @@ def speed(data, count, _peers):
         with tempfile.TemporaryDirectory() as folder:
             path = f"{folder}/series.parquet"
             connection = duckdb.connect()
-            connection.register("series", {f"s{row}": line.astype(np.float32) for row, line in enumerate(rows)})
-            connection.sql("select * from series").write_parquet(path)
+            stamp, size = np.arange(8640, dtype=np.int32), 8640 * series
+            tidy = {
+                "series": np.repeat(np.arange(series, dtype=np.int32), 8640),
+                "time": np.resize(stamp, size),
+                "value": rows[:, :8640].astype(np.float32).ravel(),
+            }
+            connection.register("tidy", tidy)
+            connection.sql("select * from tidy").write_parquet(path)
             script = SPEED.format(collections=str(conftest.COLLECTIONS), path=path)
             done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
         read, before, cpu, memory, heavy = done.stdout.split(maxsplit=4)
