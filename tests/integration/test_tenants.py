@@ -283,7 +283,7 @@ def test_an_update_wakes_no_more_than_the_tenant_may_have(any_site):
 
     for limits, reason in (
         ({"budget_per_day": 0.01}, f"tenant {tenant} has spent or planned 0.00 of the day that begins at"),
-        ({"max_standbys": 0}, f"tenant {tenant} has 0 standbys awake, 1 more are wanted, and max_standbys is 0"),
+        ({"max_standbys": 0}, f"tenant {tenant} has 0 standbys awake, 1 more is wanted, and max_standbys is 0"),
     ):
         code, said = site.run(plan, lowtide_tenants={tenant: limits})
         assert code != 0
@@ -296,7 +296,7 @@ def test_an_update_wakes_no_more_than_the_tenant_may_have(any_site):
         store.append("activation", "lab-a", body, now=site.end - datetime.timedelta(minutes=5))
     code, said = site.run(plan, lowtide_tenants={tenant: {"max_standbys": 1}})
     assert code != 0
-    assert f"web-a stays asleep: tenant {tenant} has 1 standbys awake, 1 more are wanted, and max_standbys is 1" in said
+    assert f"web-a stays asleep: tenant {tenant} has 1 standby awake, 1 more is wanted, and max_standbys is 1" in said
     assert site.awake() == []
 
 

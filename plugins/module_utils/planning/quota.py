@@ -82,6 +82,11 @@ def _hours(start: datetime.datetime, end: datetime.datetime) -> float:
     return max(0.0, (end - start).total_seconds()) / 3600
 
 
+def standbys(count: int) -> str:
+    """So many standbys, in words."""
+    return f"{count} {'standby' if count == 1 else 'standbys'}"
+
+
 def limited(
     plan: Plan,
     pools: Pools,
@@ -176,7 +181,7 @@ class _Purse:
 
     def full(self) -> str:
         """Why no further standby may be awake."""
-        return f"tenant {self.tenant} has {self.awake} standbys awake or waking, and max_standbys is {self.most}"
+        return f"tenant {self.tenant} has {standbys(self.awake)} awake or waking, and max_standbys is {self.most}"
 
     def account(self) -> dict[str, t.Any]:
         """What the plan says of the tenant."""

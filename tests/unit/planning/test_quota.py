@@ -92,7 +92,7 @@ def test_a_quota_that_the_plan_itself_kept_to_is_said_too():
         now=NOON, spent_today={}, demand_now={},
     )  # fmt: skip
     web = plan["pools"]["web"]
-    sentence = "tenant shop has 1 standbys awake or waking, and max_standbys is 1"
+    sentence = "tenant shop has 1 standby awake or waking, and max_standbys is 1"
     assert web["refused"] == [{"server": name, "reason": sentence} for name in ("w-s1", "w-s2")]
     assert web["reasons"] == [f"w-s1, w-s2 stay asleep: {sentence}", "2 more needed than may be awake: expect overload"]
 

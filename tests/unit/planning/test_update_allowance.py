@@ -69,6 +69,15 @@ def test_a_quota_counts_what_is_awake_and_the_lightest_pool_goes_without():
     assert words[1] == ("l1 stays asleep: tenant shop has 2 standbys awake, 4 more are wanted, and max_standbys is 5")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "awake", "said"),
+    [(1, 1, "1 standby awake, 1 more is wanted"), (2, 0, "0 standbys awake, 2 more are wanted")],
+)
+def test_one_standby_is_said_in_the_singular(wanted, awake, said):
+    _woken, _refused, words = within(maker({"lab": wanted}), allowance(max_standbys=1, awake=awake))
+    assert f"tenant shop has {said}, and max_standbys is 1" in words[1]
+
+
 def test_a_standby_that_is_refused_is_not_replaced_by_the_next_one():
     woken, refused, _words = within(maker({"web": 3}), allowance(max_standbys=1))
     assert woken == ["w0"]

@@ -11,7 +11,7 @@ import datetime
 import typing as t
 
 from ... import timing
-from ..quota import day_of
+from ..quota import day_of, standbys
 from .remedies import NoWindow
 
 Plan = t.Dict[str, t.Any]
@@ -39,7 +39,8 @@ class Allowance:
         most, budget = self.limits["max_standbys"], self.limits["budget_per_day"]
         if most is not None and self.awake + len(prices) > most:
             return (
-                f"tenant {self.tenant} has {self.awake} standbys awake, {len(prices)} more are wanted, "
+                f"tenant {self.tenant} has {standbys(self.awake)} awake, "
+                f"{len(prices)} more {'is' if len(prices) == 1 else 'are'} wanted, "
                 f"and max_standbys is {most}"
             )
         if budget is None or not prices:
