@@ -4,13 +4,14 @@
 
 """How well servers fit a load that changes, and how fast a plan is made: prints the tables of docs/scaling.md.
 
-python tests/benchmarks/scaling.py elasticity [--data ../shared/data] [--servers 20]
+python tests/benchmarks/scaling.py elasticity [--data ../shared/data] [--servers 20] [--boot 3] [--group "aimed at"]
 python tests/benchmarks/scaling.py limits [--data ../shared/data] [--servers 20]
 python tests/benchmarks/scaling.py speed
 
 Elasticity: 5-minute control, 15-minute boot, 15-minute scale-in hold, the first 14 days (or half of a short trace)
 unscored, a mean demand of so many servers' worth, one setting for all traces. The setting was chosen on Bitbrains 2013-08
-and on the unscored days of the traces aimed at.
+and on the unscored days of the traces aimed at. A decision is made when a step has ended, so a boot of 3 steps serves the
+step that ends 20 minutes later; with --boot 2 it serves the one that ends 15 minutes later.
 Limits: what would be left of the excess if the same forecast could wait, so that it looks 15, 10 or 5 minutes ahead
 instead of 20, and how many server-hours nobody can do without.
 """
@@ -37,7 +38,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.planning import back
 
 STEP = 300
 DAY = 288
-BOOT = HOLD = 3
+BOOT = HOLD = 3  # steps
 TARGETS = (0.003, 0.01, 0.02)
 HEADROOMS = np.arange(0, 4, 0.02)
 RATIOS = np.geomspace(1, 128000, 60)  # what an hour of overload costs, in hours of a server
@@ -86,10 +87,12 @@ def traces(data: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def curve(rows: list[np.ndarray], demand: np.ndarray, first: int, hold: int = HOLD) -> list[elasticity.Figures]:
+def curve(
+    rows: list[np.ndarray], demand: np.ndarray, first: int, hold: int = HOLD, boot: int = BOOT
+) -> list[elasticity.Figures]:
     """The figures of each row of decisions."""
     return [
-        elasticity.figures(row, demand, boot=BOOT, hold=hold, step_seconds=STEP, first=first, least=1) for row in rows
+        elasticity.figures(row, demand, boot=boot, hold=hold, step_seconds=STEP, first=first, least=1) for row in rows
     ]
 
 
@@ -128,18 +131,20 @@ def ours(demand: np.ndarray, first: int, lead: int) -> list[np.ndarray]:
     return rows
 
 
-def peers(demand: np.ndarray, first: int) -> tuple[float, list[elasticity.Figures]]:
+def peers(demand: np.ndarray, first: int, boot: int = BOOT) -> tuple[float, list[elasticity.Figures]]:
     """The server-hours of the oracle, which are the least there are, and reactive with every headroom."""
-    (best,) = curve([policies.oracle(demand, BOOT + 1)], demand, first, hold=0)
-    return best.relative_hours, curve([policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS], demand, first)
+    (best,) = curve([policies.oracle(demand, boot + 1)], demand, first, hold=0, boot=boot)
+    rows = [policies.reactive(demand, 1 / (1 + room)) for room in HEADROOMS]
+    return best.relative_hours, curve(rows, demand, first, boot=boot)
 
 
-def measure(values: np.ndarray, servers: float) -> list[tuple[float, ...]]:
+def measure(values: np.ndarray, servers: float, boot: int = BOOT) -> list[tuple[float, ...]]:
     """For each target of τU: oracle's, reactive's, seasonal naive's and our hours; the share of the excess; adaptations."""
     demand, first = prepared(values, servers)
-    best, peer = peers(demand, first)
-    naive = curve([policies.seasonal(demand, 1 / (1 + room), DAY, BOOT + 1) for room in HEADROOMS], demand, first)
-    own = curve(ours(demand, first, BOOT + 1), demand, first)
+    best, peer = peers(demand, first, boot)
+    rows = [policies.seasonal(demand, 1 / (1 + room), DAY, boot + 1) for room in HEADROOMS]
+    naive = curve(rows, demand, first, boot=boot)
+    own = curve(ours(demand, first, boot + 1), demand, first, boot=boot)
     result = []
     for target in TARGETS:
         hours = [at(points, target) for points in (peer, naive, own)]
@@ -173,14 +178,16 @@ def run_limits(data: pathlib.Path, servers: float) -> None:
                 print(f"| {name} | {bare:.3f} | {best:.3f} | {target:.1%} | {cells} |")
 
 
-def run_elasticity(data: pathlib.Path, servers: float) -> None:
+def run_elasticity(data: pathlib.Path, servers: float, boot: int, group: str | None) -> None:
     """Server-hours relative to demand at equal τU."""
     head = ["trace", "tau_U", "oracle", "reactive", "seasonal", "lowtide", "excess", "moves/h reactive", "lowtide"]
     for use, found in traces(data).items():
+        if group not in (None, use):
+            continue
         print(f"\n{use}\n| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
         shares = []
         for name, values in found.items():
-            rows = measure(values, servers)
+            rows = measure(values, servers, boot)
             shares.append([row[4] for row in rows])
             for target, (best, peer, naive, own, share, moves, own_moves) in zip(TARGETS, rows, strict=True):
                 cells = [f"{figure:.3f}" for figure in (best, peer, naive, own)]
@@ -244,6 +251,8 @@ def main() -> int:
     parser.add_argument("part", choices=["elasticity", "limits", "speed"])
     parser.add_argument("--data", type=pathlib.Path, default=conftest.ROOT.parent / "shared" / "data")
     parser.add_argument("--servers", type=float, default=20.0)
+    parser.add_argument("--boot", type=int, default=BOOT, help="steps, for elasticity")
+    parser.add_argument("--group", choices=["tuned on", "aimed at", "unseen"], help="of traces, for elasticity")
     asked = parser.parse_args()
     if asked.part == "speed":
         run_speed()
@@ -251,7 +260,10 @@ def main() -> int:
     if not (asked.data / "README.md").is_file():
         print(f"There are no traces at {asked.data}: name their folder with --data.", file=sys.stderr)
         return 2
-    {"elasticity": run_elasticity, "limits": run_limits}[asked.part](asked.data, asked.servers)
+    if asked.part == "elasticity":
+        run_elasticity(asked.data, asked.servers, asked.boot, asked.group)
+    else:
+        run_limits(asked.data, asked.servers)
     return 0
 
 
