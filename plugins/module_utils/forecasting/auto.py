@@ -26,9 +26,10 @@ def predict(problem: Problem) -> Prediction:
     Each stretch of the horizon is looked at by itself: a level may carry the next minutes and the day before the rest. A
     part of it is enough nearly always, as errors of two forecasts cancel (Bates and Granger, *The combination of
     forecasts*, Operational Research Quarterly 20, 1969); the least that is enough loses least of the fleet model's widths.
+    A history of less than two days has no day before to repeat.
     """
     answer = fleet.predict(problem)
-    if answer.backtest is None or "fleet" not in answer.names:
+    if answer.backtest is None or "fleet" not in answer.names or problem.values.shape[1] < 2 * problem.day:
         return answer
     test, quantiles = answer.backtest, answer.quantiles
     repeated = seasonal_naive.repeat(problem, test.origins, problem.day, test.ahead)

@@ -16,6 +16,7 @@ import math
 import typing as t
 
 from ..libraries import numpy as np
+from . import periods
 from .analogs import analogs
 
 if t.TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Layout:
     :param windows: Lengths of the newest windows, in steps, rising.
     :param offset: Local time less UTC at each column of the history and the horizon, in steps; None where it is
         the same throughout.
+    :param own: The period of each series that is looked at, in steps, shape (series,); None where they have none.
     """
 
     day: int
@@ -44,6 +46,7 @@ class Layout:
     near: int
     windows: tuple[int, ...]
     offset: numpy.ndarray | None
+    own: numpy.ndarray | None = None
 
     @classmethod
     def of(cls, length: int, day: int, week: int, offset: numpy.ndarray | None) -> Layout:
@@ -55,6 +58,10 @@ class Layout:
         return cls(
             day if day >= 2 and length >= 2 * day else 0, week if length >= 2 * week else 0, NEAR, windows, offset
         )
+
+    def of_rows(self, rows: slice | numpy.ndarray) -> Layout:
+        """The layout for some of the series."""
+        return self if self.own is None else dataclasses.replace(self, own=self.own[rows])
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +78,16 @@ class Layout:
             ]
         if self.week:
             names += ["weeks near", "last week", "last week at this level", "yesterday with last week's change"]
+        if self.own is not None:
+            names += [
+                "newest period",
+                "periods near",
+                "periods",
+                "last period near",
+                "last period",
+                "periods at this level",
+                "last period at this level",
+            ]
         return [*names, "constant"]
 
 
@@ -124,6 +141,17 @@ def candidates(
         day = _newest(values, moments, layout.day, stride(layout.day, hour)).mean(axis=-1)[:, :, None]
         put(last + (day - _season_ago(values, moments, layout.day, layout, layout.week)))
         put(yesterday + last - _slot_before(values, moments, ahead, layout))
+    if layout.own is not None:
+        put(quantiles_of(periods.newest_period(values, moments, layout.own, SAMPLES), levels)[..., None])
+        before = periods.slots(values, moments, ahead, layout.own, layout.near, periods.COUNT)
+        near, last = quantiles_across(before.reshape(-1, *before.shape[2:]), [*levels, 0.5]), before[0, layout.near]
+        ago = periods.period_ago(values, moments, layout.windows[0], layout.own)
+        put(near[:-1])
+        put(quantiles_across(before[:, layout.near], levels))
+        put(before[0].mean(axis=0))
+        put(last)
+        put(near[-1] + (level - quantiles_of(ago.reshape(*ago.shape[:2], -1), [0.5])[0][:, :, None]))
+        put(last + (level - ago[..., 0].mean(axis=-1)[:, :, None]))
     result[:, next(place)] = 1.0
     return result
 

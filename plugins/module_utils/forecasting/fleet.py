@@ -21,6 +21,7 @@ from . import intervals
 from .calendar import offsets
 from .calibration import calibrate
 from .candidates import Layout, candidates
+from .periods import own_periods
 from .problem import Backtest, Prediction, Problem
 from .regression import Fleet, fit_fleet, fit_own
 from .seasonal_naive import newest_known
@@ -83,14 +84,19 @@ def predict(problem: Problem) -> Prediction:
     levels = tuple(sorted({0.5, *problem.levels}))
     design = Design.of(length, problem.horizon, problem.day)
     layout = Layout.of(length, problem.day, problem.week, offsets(problem))
-    priors = _priors(problem, centre, scale, design, layout, levels)
     quantiles = np.empty((series, problem.horizon, len(levels)), dtype=np.float32)
     shape = (series, len(design.moments), len(design.ahead))
     actual, tested = np.empty(shape, dtype=np.float32), np.empty((*shape, len(levels)), dtype=np.float32)
-    for low in range(0, series, BLOCK):
-        rows = slice(low, low + BLOCK)
-        block = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
-        quantiles[rows], actual[rows], tested[rows] = _series(*block, problem.horizon, design, layout, levels, priors)
+    for group, period in _groups(problem, centre, scale, layout):
+        own = dataclasses.replace(layout, own=period)
+        some = problem if len(group) == series else problem.at(problem.values[group])
+        priors = _priors(some, centre[group], scale[group], design, own, levels)
+        for low in range(0, len(group), BLOCK):
+            part = slice(low, low + BLOCK)
+            rows = group[part]
+            block = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
+            asked = (problem.horizon, design, own.of_rows(part), levels, priors)
+            quantiles[rows], actual[rows], tested[rows] = _series(*block, *asked)
     wanted = [levels.index(level) for level in problem.levels]
 
     def back(part: numpy.ndarray) -> numpy.ndarray:
@@ -107,6 +113,27 @@ def predict(problem: Problem) -> Prediction:
         test = test[..., wanted]
     backtest = Backtest(design.moments, back(actual), median, test, design.ahead)
     return Prediction(back(quantiles)[..., wanted], backtest, ["fleet"] * series, _warnings(problem, design))
+
+
+def _groups(
+    problem: Problem, centre: numpy.ndarray, scale: numpy.ndarray, layout: Layout
+) -> list[tuple[numpy.ndarray, numpy.ndarray | None]]:
+    """Rows that have no period of their own, and those that have one, with it; none of them empty.
+
+    Where the history holds two days, the day is the period.
+    """
+    rows = np.arange(len(problem.values))
+    if layout.day:
+        return [(rows, None)]
+    found = [
+        own_periods(
+            _block(problem.values[part], centre[part], scale[part], problem.day)[0], problem.horizon, problem.day // 24
+        )
+        for part in (slice(low, low + BLOCK) for low in range(0, len(rows), BLOCK))
+    ]
+    period = np.concatenate(found)
+    none, some = np.flatnonzero(period == 0), np.flatnonzero(period)
+    return [(part, own) for part, own in ((none, None), (some, period[some])) if len(part)]
 
 
 def location_and_scale(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -159,7 +186,7 @@ def _priors(
         rows = by_size[np.linspace(0, series - 1, PRIOR_SERIES).round().astype(np.int64)]
     values, known = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
     thin = dataclasses.replace(design, moments=design.moments[:: 2 if series > 32 else 1])
-    x, y, use = _rows(values, known, thin, layout, levels)
+    x, y, use = _rows(values, known, thin, layout.of_rows(rows), levels)
     return [
         [
             fit_fleet(_flat(x[index, ..., part]), _flat(y[..., part]), _flat(use[..., part]), level)

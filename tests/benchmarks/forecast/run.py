@@ -6,7 +6,7 @@
 
     python tests/benchmarks/forecast/run.py [--data DIR] [--series N] [--peers] TABLE...
 
-Tables: speed, rolling, m4, gift, coverage; all of them without a name. Peers need requirements.txt beside this file.
+Tables: speed, rolling, m4, gift, fine, coverage; all of them without a name. Peers need requirements.txt beside this file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import conftest
+import fine as fine_steps
 import peers
 import traces
 
@@ -184,6 +185,36 @@ def gift(data, count, names):
         print(f"geometric mean  {name:10s} MASE {mase:.3f}  weighted quantile loss {loss:.3f}")
 
 
+def fine(data, _count, _names):
+    """A day of 10-second steps, 10 min, 100 min and 150 min ahead, relative to the hour before again."""
+    print("\n10-second steps: MASE and weighted quantile loss relative to the hour before, coverage of 0.9")
+    hour, length = fine_steps.HOUR, fine_steps.LENGTH
+    visits = np.nan_to_num(fine_steps.requests(data))[:, 62000:]
+    jobs = {
+        "applications": [fine_steps.application(seed) for seed in range(100, 115)],
+        "one site": [visits[:, end - length : end] for end in np.linspace(length, visits.shape[1], 10).astype(int)],
+    }
+    models = {
+        "newest hour": peers.newest_season,
+        "fleet": peers.ten_seconds("fleet"),
+        "auto": peers.ten_seconds("auto"),
+    }
+    for title, matrices in jobs.items():
+        for horizon in (60, 600, 900):
+            ratios = {name: [] for name in models}
+            for matrix in matrices:
+                windows = min(20, math.ceil(length / 10 / horizon))
+                starts = [length - horizon * back for back in np.unique(np.linspace(windows, 1, 3).round().astype(int))]
+                base = score(matrix, starts, horizon, hour, peers.seasonal_naive)
+                for name, model in models.items():
+                    own = score(matrix, starts, horizon, hour, model)
+                    ratios[name].append((own[0] / base[0], own[1] / base[1], own[3][-1]))
+            for name, lines in ratios.items():
+                mase, loss = np.exp(np.log(np.array(lines)[:, :2]).mean(axis=0))
+                covered = np.mean([line[2] for line in lines])
+                print(f"{title:14s} {horizon:4d}  {name:12s} {mase:.3f}  {loss:.3f}  {covered:.3f}", flush=True)
+
+
 def coverage(data, count, _names):
     """Share of samples at or below the 0.9 and 0.99 quantiles, a day ahead, on each metric."""
     print("\ncoverage, 288 steps ahead: 0.9, 0.99, 0.999")
@@ -195,7 +226,7 @@ def coverage(data, count, _names):
         print(f"{title:16s} {told[1]:.3f} {told[2]:.4f} {told[3]:.4f}", flush=True)
 
 
-TABLES = {"speed": speed, "rolling": rolling, "m4": m4, "gift": gift, "coverage": coverage}
+TABLES = {"speed": speed, "rolling": rolling, "m4": m4, "gift": gift, "fine": fine, "coverage": coverage}
 
 
 def main() -> None:
