@@ -89,6 +89,7 @@ class Files(Closing):
         step: int,
     ) -> t.Iterator[tuple[SeriesKey, tuple[t.Any, t.Any]]]:
         """Times and values of each series in a file."""
+        np.load()  # by itself, before the library of the files does
         try:
             read = "read_parquet(?)" if path.endswith(_PARQUET) else "read_csv(?, auto_detect=true, header=true)"
             relation = f"SELECT * FROM {read}"

@@ -33,9 +33,9 @@ DECILES = tuple(round(level / 10, 1) for level in range(1, 10))
 SPEED = """
 import sys, time
 sys.path.insert(0, {collections!r})
-import duckdb
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
-import numpy
+from ansible_collections.lowtide.fleet.plugins.module_utils.libraries import duckdb, numpy
+numpy.load()
 connection = duckdb.connect(config={{"threads": 1}})
 connection.sql("set enable_progress_bar = false")
 value = connection.execute("select value from read_parquet({path!r})").fetchnumpy()["value"]
