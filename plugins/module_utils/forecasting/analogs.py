@@ -75,7 +75,10 @@ def analogs(
 def _likeness(
     values: numpy.ndarray, moments: numpy.ndarray, day: int, back: numpy.ndarray, local: Local
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """How far each day before is from the last 24 hours, and how much higher the newest two hours are than its own.
+    """How far each day before is from the last 24 hours, and how much higher both of the newest two hours are than its own.
+
+    The lesser of the two rises, none where one hour is higher and the other lower: a burst of one hour is not believed.
+
 
     :param back: Days before, shape (back,).
     :returns: two of shape (series, moments, back).
@@ -96,7 +99,10 @@ def _likeness(
     distance *= np.where(back % 7 == 0, 1, OTHER).astype(np.float32)
     distance += (AGE * back).astype(np.float32)
     distance = np.where(unknown[:, 1:], (FAR * back).astype(np.float32), distance)
-    return distance, rise[..., :2].mean(axis=-1)
+    last, before = rise[..., 0], rise[..., min(1, rise.shape[-1] - 1)]
+    return distance, np.where(
+        last > 0, np.maximum(np.minimum(last, before), 0), np.minimum(np.maximum(last, before), 0)
+    )
 
 
 def _running(values: numpy.ndarray, part: int) -> numpy.ndarray:

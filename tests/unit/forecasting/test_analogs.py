@@ -74,3 +74,18 @@ def test_days_in_turn_are_forecast():
     answer = forecast(values[:, :-24], step_seconds=3600, horizon=24, quantiles=(0.1, 0.5, 0.9))
     error = np.abs(answer.quantiles[:, :, 1] - values[:, -24:]).mean()
     assert error < np.abs(values[:, -48:-24] - values[:, -24:]).mean() / 3
+
+
+def test_a_burst_is_not_taken_for_a_new_level_and_what_lasts_is():
+    """Of two hours that are higher, the lesser rise counts; a quarter of an hour leaves the second one as it was."""
+    day = 288
+    usual = np.tile(10 + 3 * np.sin(2 * np.pi * np.arange(day) / day), 10).astype(np.float32)[None]
+    burst, level = usual.copy(), usual.copy()
+    burst[:, -3:] += 1000
+    level[:, -24:] += 5
+    told = [
+        analogs(values, np.array([usual.shape[1]]), np.arange(1, 100), day, lambda target, column: column)[1]
+        for values in (usual, burst, level)
+    ]
+    np.testing.assert_allclose(told[1], told[0], atol=0.05)
+    np.testing.assert_allclose(told[2], told[0] + 5, atol=0.3)
