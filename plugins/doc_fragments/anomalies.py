@@ -35,7 +35,8 @@ options:
       - V(peers) finds the server that misbehaves while its pool is fine; V(multivariate) looks at all O(metrics) of a
         server together.
       - V(flat_line) finds values that stand still or are missing, V(level_shift) and V(variance_change) what they say.
-      - V(novelty) is the distance to the nearest value ever seen, V(residual) the error of a short forecast.
+      - V(novelty) is the distance to the nearest value ever seen, V(residual) the error of a short forecast, V(time_of_day)
+        how far an hour is from the average of that time of day.
       - V(matrix_profile) compares the last hour with every hour before; its time grows with the square of
         O(history_window).
       - V(isolation_forest) and V(one_class_svm) are those of scikit-learn. V(three_sigma) is there to compare with.
@@ -52,6 +53,7 @@ options:
       - peers
       - residual
       - three_sigma
+      - time_of_day
       - variance_change
     default: auto
   false_alarms:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .daily import time_of_day
 from .ensemble import ensemble
 from .flat import flat_line
 from .groups import multivariate, peers
@@ -41,6 +42,7 @@ DETECTORS: dict[str, Detector] = {
     "peers": peers,
     "residual": residual,
     "three_sigma": three_sigma,
+    "time_of_day": time_of_day,
     "variance_change": variance_change,
 }
 

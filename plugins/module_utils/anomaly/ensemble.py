@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The default detector: five members, of which the most surprised one speaks. docs/anomalies.md tells what was tried."""
+"""The default detector: six members, of which the most surprised one speaks. docs/anomalies.md tells what was tried."""
 
 from __future__ import annotations
 
 import typing as t
 
+from .daily import departures
 from .flat import standstill
 from .logarithm import logarithms
 from .novelty import nearest
@@ -19,11 +20,12 @@ if t.TYPE_CHECKING:
     from .frame import Frame
 
 #: Of surprise that each member needs more than the others: what stands still does so often, and would crowd out the rest.
-HANDICAPS = (0.0, 0.0, 0.0, 0.0, 0.3)
+HANDICAPS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
 
 
 def ensemble(frame: Frame) -> list[numpy.ndarray]:
-    """Detector, the default: novelty of the value, its logarithm, its short mean and the forecast error; standing still.
+    """Detector, the default: novelty of the value, its logarithm, its short mean and the forecast error; how far the
+    short mean is from the average at this time of day; standing still.
 
     The forecast is one of the logarithm, and its error is taken as it is: in scales of the last day's errors, a busy
     day would make the next one's errors small.
@@ -35,5 +37,6 @@ def ensemble(frame: Frame) -> list[numpy.ndarray]:
         nearest(logs),
         nearest(means(frame.values, frame.hour)),
         nearest(error * scale),
+        departures(means(logs, frame.hour), frame.day),
         standstill(frame.values),
     ]

@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 from ..libraries import numpy as np
+from .daily import DailyMean
 from .ensemble import HANDICAPS
 from .flat import Standstill
 from .frame import Frame, clean
@@ -37,9 +38,11 @@ class Stream:
         frame = Frame(np.empty((series, 0)), step_seconds)
         self.step_seconds = step_seconds
         self.seen = [Seen(frame.values) for _member in range(NOVELTIES)]
-        self.tails = [Tail(series) for _member in range(NOVELTIES + 1)]
+        self.tails = [Tail(series) for _member in range(NOVELTIES + 2)]
         self.still = Standstill(series)
         self.mean = RunningMean(series, frame.hour)
+        self.mean_of_logarithm = RunningMean(series, frame.hour)
+        self.daily = DailyMean(series, frame.day)
         self.logarithm = Logarithm(series)
         self.residual = Residual(series, frame.day)
         self.onset = Onset(series, step_seconds)
@@ -51,6 +54,7 @@ class Stream:
         error, _expected, scale = self.residual.update(logs)
         inputs = now, logs, self.mean.update(now), error * scale
         members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
+        members.append(self.daily.update(self.mean_of_logarithm.update(logs)))
         members.append(self.still.update(now))
         surprise = np.full(len(now), np.nan)
         for tail, member, handicap in zip(self.tails, members, HANDICAPS, strict=True):
@@ -59,7 +63,7 @@ class Stream:
 
     def _parts(self) -> dict[str, t.Any]:
         parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset, "still": self.still}
-        parts["logarithm"] = self.logarithm
+        parts |= {"logarithm": self.logarithm, "mean_of_logarithm": self.mean_of_logarithm, "daily": self.daily}
         parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
         parts |= {f"tail{member}": part for member, part in enumerate(self.tails)}
         return parts

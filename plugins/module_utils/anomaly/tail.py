@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
 OCTAVES = 44  # that the bins span, from LOWEST octaves below the first nonconformity that is not zero
 LOWEST = -20
 BINS_PER_OCTAVE = 4
+GROUP = 16  # bins, a divisor of all
 INDEX = 0.7  # of the power law in a young series: decades of probability per decade beyond the third greatest
 HALVED = 1000.0  # samples after which the index is half of that
 GREATEST = 3
@@ -32,18 +33,20 @@ GREATEST = 3
 class Tail:
     """Counts of the nonconformities seen so far, in logarithmic bins, and the probability of a larger one.
 
-    The state of S series is a matrix of S x 176 counts and five vectors; it doesn't grow.
+    The bins lie in groups, so that one more sample changes few counts. The state of S series is S x 187 counts and five
+    vectors; it doesn't grow.
     """
 
-    STATE = ("counts", "seen", "unit", "greatest")
+    STATE = ("counts", "higher", "seen", "unit", "greatest")
 
     def __init__(self, series: int) -> None:
-        bins = OCTAVES * BINS_PER_OCTAVE
-        self.counts = np.zeros((series, bins), np.int32)  # how many were in this bin or above it
+        groups = OCTAVES * BINS_PER_OCTAVE // GROUP
+        self.counts = np.zeros((series, groups, GROUP), np.int32)  # how many were in this bin or above it in its group
+        self.higher = np.zeros((series, groups), np.int32)  # how many were in the groups above
         self.seen = np.zeros(series)
         self.unit = np.full(series, np.nan)  # log2 of the first one that was not zero
         self.greatest = np.full((GREATEST, series), -np.inf)  # log2 of the greatest ones in that unit, ascending
-        self._bins = np.arange(bins)
+        self._groups, self._within = np.arange(groups), np.arange(GROUP)
         self._rows = np.arange(series)
 
     def update(self, nonconformity: numpy.ndarray) -> numpy.ndarray:
@@ -58,13 +61,15 @@ class Tail:
         np.log2(nonconformity, out=logs, where=positive)
         self.unit = np.where(np.isnan(self.unit) & positive, logs, self.unit)
         logs = np.maximum(logs - np.where(np.isnan(self.unit), 0, self.unit), LOWEST)
-        bins = np.clip((logs - LOWEST) * BINS_PER_OCTAVE, 0, len(self._bins) - 1).astype(np.int64)
-        rank = (self.counts[self._rows, bins] + 1) / (self.seen + 1)
+        bins = np.clip((logs - LOWEST) * BINS_PER_OCTAVE, 0, OCTAVES * BINS_PER_OCTAVE - 1).astype(np.int64)
+        group, within = bins // GROUP, bins % GROUP
+        rank = (self.higher[self._rows, group] + self.counts[self._rows, group, within] + 1) / (self.seen + 1)
         known = np.isfinite(self.greatest[0])
         beyond = np.where(known, np.maximum(logs - np.where(known, self.greatest[0], 0), 0), 0) * np.log10(2)
         index = INDEX * HALVED / (HALVED + self.seen)
         surprise = np.where(there, index * beyond - np.log10(rank), np.nan)
-        self.counts += self._bins <= np.where(there, bins, -1)[:, None]
+        self.higher += self._groups < np.where(there, group, -1)[:, None]
+        self.counts[self._rows, group] += self._within <= np.where(there, within, -1)[:, None]
         self.seen += there
         self.greatest[0] = np.maximum(self.greatest[0], np.where(positive, logs, -np.inf))
         self.greatest.sort(axis=0)

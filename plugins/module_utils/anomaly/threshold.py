@@ -17,10 +17,10 @@ if t.TYPE_CHECKING:
 MONTH_SECONDS = 30 * 86400
 DAY_SECONDS = 86400
 #: Alarms per series and month of 5-minute steps at a surprise of PRIOR_SURPRISE, and decades fewer for each one more.
-#: Between VMs of one month (Bitbrains, half of Azure's), which have 8 to 11 and 0.9 decades, and noise, which has 2.3 to 3
-#: and two; none with an injected fault.
-PRIOR_SURPRISE, PRIOR_ALARMS, PRIOR_SLOPE = 2.5, 7.0, 1.2
-PRIOR_MONTHS = 4.0  # of the fleet that the prior is worth
+#: Between VMs of one month (Bitbrains, half of Azure's), which have 9 to 11 and 0.8 decades, and noise, which has 4 to 5 and
+#: 1.1 to 1.3; none with an injected fault.
+PRIOR_SURPRISE, PRIOR_ALARMS, PRIOR_SLOPE = 2.5, 7.0, 0.9
+PRIOR_MONTHS = 6.0  # of the fleet that the prior is worth
 OWN_PRIOR_MONTHS = 1.0  # of one series
 SHARE = 3.0  # times the asked rate that one series may count or flag
 AHEAD = 0.4  # decades by which what is far out reaches a level before the ranks of a series' age do

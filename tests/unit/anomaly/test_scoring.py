@@ -9,7 +9,7 @@ import datetime
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly
-from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import novelty, residual, scoring, tail
+from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import daily, novelty, residual, scoring, tail
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.detectors import GROUPED
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from hypothesis import given, settings
@@ -201,3 +201,50 @@ def test_refuses():
         anomaly.score_groups(np.ones((2, 3)), [1], step_seconds=300)
     with pytest.raises(InvalidOption, match="step: 0 is not a step"):
         anomaly.score(np.ones((1, 3)), step_seconds=0)
+
+
+def test_a_lost_season_is_news():
+    """The load of noon stays, so that no value is new and no step is far from the last."""
+    random = np.random.default_rng(8)
+    day = np.sin(2 * np.pi * np.arange(48 * 12) * STEP / 86400)
+    day[492:] = 1
+    values = 50 + 10 * day + random.normal(0, 1, (40, len(day)))
+    seen = {
+        detector: (scored(values, detector)[:, 492:540] > 0.5).any(axis=1).mean()
+        for detector in ("auto", "time_of_day", "novelty")
+    }
+    assert seen["auto"] > 0.9
+    assert seen["time_of_day"] > 0.9
+    assert seen["novelty"] < 0.5
+
+
+def test_distance_to_the_mean_of_the_time_of_day():
+    values = np.array([[1.0, 5, np.nan, 3, np.nan, 4, 5, 8, 4]])
+    told = daily.departures(values, 3)
+    nan = np.nan
+    np.testing.assert_allclose(told, [[nan, nan, nan, 2, nan, nan, 3, 3, 0]])
+
+
+@given(values=arrays.arrays(np.float64, (3, 60), elements=st.one_of(st.floats(0, 1e30), st.just(np.nan))))
+@settings(max_examples=30, deadline=None)
+def test_the_rank_is_that_of_a_count_over_all_before(values):
+    """As long as nothing lies beyond the third greatest, the surprise is the share of those in its bin or above."""
+    told = tail.surprise(values)
+    assert np.isnan(told[np.isnan(values)]).all()
+    for row in range(3):
+        known = values[row][~np.isnan(values[row])]
+        unit = next((value for value in known if value > 0), None)
+        if unit is None:
+            continue
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log2(known) - np.log2(unit), tail.LOWEST)
+        first = int(np.argmax(known > 0))
+        logs[:first] = tail.LOWEST  # zeros before there is a unit
+        bins = np.clip((logs - tail.LOWEST) * tail.BINS_PER_OCTAVE, 0, tail.OCTAVES * tail.BINS_PER_OCTAVE - 1)
+        bins = bins.astype(int)
+        expected = [-np.log10((np.sum(bins[:at] >= bins[at]) + 1) / (at + 1)) for at in range(len(bins))]
+        answer = told[row][~np.isnan(values[row])]
+        assert (answer >= np.array(expected) - 1e-9).all()
+        third = [np.sort(known[:at])[-3] if at >= 3 else np.inf for at in range(len(known))]
+        inside = known <= third
+        np.testing.assert_allclose(answer[inside], np.array(expected)[inside], atol=1e-9)
