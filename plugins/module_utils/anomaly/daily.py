@@ -4,8 +4,8 @@
 
 """How far an hour is from what this time of day has been on average, on all days so far.
 
-Sees a season that is lost: at night a load that is usual at noon is no new value, and the forecast from the last samples
-follows it. Nothing is forgotten, as in :mod:`.novelty`.
+Sees what is strange for the time of day though no value is new: at night, a load that is usual at noon, which the forecast
+from the last samples follows. Nothing is forgotten, as in :mod:`.novelty`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .frame import replayed
 from .logarithm import logarithms
 from .residual import means
 
@@ -51,9 +52,7 @@ class DailyMean:
 
 def departures(values: numpy.ndarray, day: int) -> numpy.ndarray:
     """What :class:`DailyMean` says at every sample, shape (series, time)."""
-    running = DailyMean(len(values), day)
-    columns = [running.update(column) for column in np.ascontiguousarray(values.T)]
-    return np.array(columns).reshape(values.shape[::-1]).T.copy()
+    return replayed(DailyMean(len(values), day), values)
 
 
 def time_of_day(frame: Frame) -> list[numpy.ndarray]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .frame import replayed
 
 if t.TYPE_CHECKING:
     import numpy
@@ -54,8 +55,7 @@ class Standstill:
 
 def standstill(values: numpy.ndarray) -> numpy.ndarray:
     """What :class:`Standstill` says at every sample, shape (series, time)."""
-    running = Standstill(len(values))
-    return np.array([running.update(column) for column in values.T]).reshape(values.shape[::-1]).T.copy()
+    return replayed(Standstill(len(values)), values)
 
 
 def flat_line(frame: Frame) -> list[numpy.ndarray]:

@@ -51,6 +51,19 @@ class Frame:
         return self.steps(3600, least=6)
 
 
+class Running(t.Protocol):
+    """Something that looks at many series, one sample of each at a time."""
+
+    def update(self, values: numpy.ndarray) -> numpy.ndarray:
+        """What it says of one new sample of each series, both of shape (series,)."""
+
+
+def replayed(running: Running, values: numpy.ndarray) -> numpy.ndarray:
+    """What it says at every sample, one after the other, shape (series, time) as *values*."""
+    columns = [running.update(column) for column in np.ascontiguousarray(values.T)]
+    return np.array(columns).reshape(values.shape[::-1]).T.copy()
+
+
 def clean(values: t.Any) -> numpy.ndarray:
     """A float64 copy of shape (series, time) in which whatever is not a number is missing.
 

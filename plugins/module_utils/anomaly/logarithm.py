@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .frame import replayed
 
 if t.TYPE_CHECKING:
     import numpy
@@ -42,6 +43,4 @@ class Logarithm:
 
 def logarithms(values: numpy.ndarray) -> numpy.ndarray:
     """What :class:`Logarithm` says at every sample, shape (series, time)."""
-    running = Logarithm(len(values))
-    columns = [running.update(column) for column in np.ascontiguousarray(values.T)]
-    return np.array(columns).reshape(values.shape[::-1]).T.copy()
+    return replayed(Logarithm(len(values)), values)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .frame import replayed
 
 if t.TYPE_CHECKING:
     import numpy
@@ -152,8 +153,7 @@ def errors(values: numpy.ndarray, day: int) -> tuple[numpy.ndarray, numpy.ndarra
 
 def means(values: numpy.ndarray, length: int) -> numpy.ndarray:
     """The mean of the last samples at every sample, shape (series, time)."""
-    running = RunningMean(len(values), length)
-    return np.array([running.update(column) for column in values.T]).reshape(values.shape[::-1]).T.copy()
+    return replayed(RunningMean(len(values), length), values)
 
 
 def residual(frame: Frame) -> list[numpy.ndarray]:

@@ -19,7 +19,7 @@ from ..errors import InvalidOption
 from ..libraries import numpy as np
 from .detectors import DETECTORS, GROUPED
 from .ensemble import HANDICAPS
-from .frame import Frame, clean
+from .frame import Frame, clean, replayed
 from .tail import surprise
 
 if t.TYPE_CHECKING:
@@ -82,8 +82,7 @@ def combine(members: t.Iterable[numpy.ndarray], handicaps: t.Iterable[float] = (
 def score_frame(frame: Frame, detector: str) -> numpy.ndarray:
     """Scores of a frame, shape (series, time), in [0, 1]; NaN where the detector can't say."""
     together = combine(DETECTORS[detector](frame), HANDICAPS if detector == "auto" else ())
-    onset = Onset(len(together), frame.step_seconds)
-    return np.array([onset.update(column) for column in together.T]).reshape(together.shape[::-1]).T.copy()
+    return replayed(Onset(len(together), frame.step_seconds), together)
 
 
 def score(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
+from .frame import replayed
 
 if t.TYPE_CHECKING:
     import numpy
@@ -82,6 +83,4 @@ def surprise(nonconformity: numpy.ndarray) -> numpy.ndarray:
     :param nonconformity: Shape (series, time), 0 or more; NaN where there is none.
     :returns: -log10 of the tail probability, shape (series, time); NaN where there is none.
     """
-    tail = Tail(len(nonconformity))
-    columns = [tail.update(column) for column in np.ascontiguousarray(nonconformity.T)]
-    return np.array(columns).reshape(nonconformity.shape[::-1]).T.copy()
+    return replayed(Tail(len(nonconformity)), nonconformity)

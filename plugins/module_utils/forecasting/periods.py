@@ -102,13 +102,13 @@ def _inside(column: numpy.ndarray, period: numpy.ndarray) -> numpy.ndarray:
 def _errors(
     values: numpy.ndarray, moments: numpy.ndarray, ahead: numpy.ndarray, period: numpy.ndarray
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Mean absolute errors of the median of the periods before, and of the best level; each of shape (series,)."""
+    """Sums of absolute errors of the median of the periods before, and of the best level; each of shape (series,)."""
     column = moments[:, None] + ahead - 1
     inside = column < values.shape[1]
     came = values[:, np.minimum(column, values.shape[1] - 1)]
 
     def error(guess: numpy.ndarray) -> numpy.ndarray:
-        """Over what came."""
+        """Of a guess at all moments, shape (series,)."""
         return (np.abs(came - guess) * inside).sum(axis=(1, 2))
 
     before = slots(values, moments, ahead, period, 1, 4)

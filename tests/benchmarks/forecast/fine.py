@@ -16,6 +16,7 @@ import gzip
 import pathlib
 
 import numpy as np
+from scipy.signal import lfilter
 
 LENGTH = 8834  # about a day of 10-second samples
 HOUR = 360
@@ -71,11 +72,7 @@ def _shifts(rng: np.random.Generator) -> np.ndarray:
 
 def _lasting(rng: np.random.Generator, share: float) -> np.ndarray:
     """Noise of which a share stays from step to step."""
-    noise, result = rng.normal(0, 1, LENGTH), np.empty(LENGTH)
-    level = 0.0
-    for step, new in enumerate(noise):
-        level = result[step] = share * level + new
-    return result
+    return lfilter([1], [1, -share], rng.normal(0, 1, LENGTH))
 
 
 def requests(data: pathlib.Path) -> np.ndarray:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
+from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import fleet, forecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.periods import (
     newest_period,
     own_periods,
@@ -103,11 +103,14 @@ def test_what_hardly_ever_happens_is_not_expected_to_last():
     assert (answer.quantiles[:, :, 1] < 0.2).all()
 
 
-def test_a_history_of_two_days_keeps_to_the_calendar():
+def test_a_history_of_two_days_keeps_to_the_calendar(monkeypatch):
     """The day is the season of a server, and what was chosen on it stays."""
     rng = np.random.default_rng(4)
     hours = np.arange(24 * 10)
     values = 10 + 3 * np.sin(2 * np.pi * hours / 24) + np.sin(2 * np.pi * hours / 7) + rng.normal(0, 0.1, len(hours))
-    answer = forecast(values[None], step_seconds=3600, horizon=24, quantiles=(0.5,), model="fleet")
-    assert answer.model == ["fleet"]
-    assert np.isfinite(answer.quantiles).all()
+    asked = []
+    monkeypatch.setattr(fleet, "own_periods", lambda values, *_more: asked.append(len(values)) or np.zeros(len(values)))
+    for length, looked_for in ((48, []), (47, [1])):
+        answer = forecast(values[None, -length:], step_seconds=3600, horizon=24, quantiles=(0.5,), model="fleet")
+        assert np.isfinite(answer.quantiles).all()
+        assert asked == looked_for
