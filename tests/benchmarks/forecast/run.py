@@ -39,7 +39,7 @@ numpy.load()
 connection = duckdb.connect(config={{"threads": 1}})
 connection.sql("set enable_progress_bar = false")
 value = connection.execute("select value from read_parquet({path!r})").fetchnumpy()["value"]
-values = numpy.ma.filled(value, numpy.nan).reshape(-1, 8640)
+values = numpy.asarray(value).reshape(-1, 8640)  # without its mask: what is missing is NaN in the file
 del value
 def most():
     with open("/proc/self/status") as status:  # getrusage tells of what started this process, too
