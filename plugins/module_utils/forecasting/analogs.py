@@ -11,6 +11,7 @@ with the 24 hours that ended now.
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 from ..libraries import numpy as np
@@ -79,7 +80,6 @@ def _likeness(
 
     The lesser of the two rises, none where one hour is higher and the other lower: a burst of one hour is not believed.
 
-
     :param back: Days before, shape (back,).
     :returns: two of shape (series, moments, back).
     """
@@ -88,21 +88,35 @@ def _likeness(
     newest = moments[:, None] - 1
     ends = local(newest, newest - day * np.append(0, back)) + 1
     unknown = ends < day
-    column = np.where(unknown, ends % day + day, ends)[..., None] - edges
     part = day // PARTS if day % PARTS == 0 else 1
-    total = _running(values, part)
-    ago = np.take(total, (column - values.shape[1] % part) // part, axis=1, mode="clip") * part
-    mean = ((ago[..., :-1] - ago[..., 1:]) / width).astype(np.float32)
-    rise = mean[:, :, :1] - mean[:, :, 1:]
+    column = np.maximum((np.where(unknown, ends % day + day, ends) - values.shape[1] % part) // part, day // part)
     weight = width * FADE ** (edges[:-1] * 24 / day)
-    distance = np.einsum("smbh,h->smb", np.abs(rise), (weight / weight.sum()).astype(np.float32))
+    rises, distance = [], np.float32(0)
+    for mean, share in zip(
+        _means(values, part, edges // part), (weight / weight.sum()).astype(np.float32), strict=True
+    ):
+        ago = mean[:, column - day // part]
+        rises.append(ago[:, :, :1] - ago[:, :, 1:])
+        distance = distance + share * np.abs(rises[-1])
     distance *= np.where(back % 7 == 0, 1, OTHER).astype(np.float32)
     distance += (AGE * back).astype(np.float32)
     distance = np.where(unknown[:, 1:], (FAR * back).astype(np.float32), distance)
-    last, before = rise[..., 0], rise[..., min(1, rise.shape[-1] - 1)]
-    return distance, np.where(
-        last > 0, np.maximum(np.minimum(last, before), 0), np.minimum(np.maximum(last, before), 0)
-    )
+    last, before = rises[0], rises[min(1, len(rises) - 1)]
+    return distance, np.maximum(np.minimum(last, before), 0) + np.minimum(np.maximum(last, before), 0)
+
+
+def _means(values: numpy.ndarray, part: int, edges: numpy.ndarray) -> t.Iterator[numpy.ndarray]:
+    """Means of the spans before the end of each part of so many columns but those of the first day.
+
+    :param edges: Parts ago between which the spans are, rising from 0 to a day.
+    :returns: for each span float32, shape (series, parts - a day + 1).
+    """
+    total = _running(values, part)
+    first, last = edges[-1], total.shape[1]
+    for new, old in itertools.pairwise(edges.tolist()):
+        yield ((total[:, first - new : last - new] - total[:, first - old : last - old]) / (old - new)).astype(
+            np.float32
+        )
 
 
 def _running(values: numpy.ndarray, part: int) -> numpy.ndarray:

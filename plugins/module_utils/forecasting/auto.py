@@ -11,6 +11,7 @@ import typing as t
 
 from ..libraries import numpy as np
 from . import fleet, intervals, seasonal_naive
+from .calibration import put_in_order
 from .problem import Backtest, Prediction, Problem, stretches
 
 if t.TYPE_CHECKING:
@@ -49,7 +50,7 @@ def predict(problem: Problem) -> Prediction:
             naive = again[..., None] + _held_out(error, problem.levels)
             test.quantiles[rows, :, columns] = _between(test.quantiles[rows, :, columns], naive, part)
         begin = end
-    quantiles.sort(axis=2)
+    put_in_order(quantiles)
     parts = [tuple(_name(one) for one in line) for line in share.tolist()]
     names = [", ".join(dict.fromkeys(part)) for part in parts]
     return dataclasses.replace(answer, names=names, parts=parts, repeated=repeated)

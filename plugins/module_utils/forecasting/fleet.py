@@ -86,9 +86,9 @@ def predict(problem: Problem) -> Prediction:
     levels = tuple(sorted({0.5, *problem.levels}))
     design = Design.of(length, problem.horizon, problem.day)
     layout = Layout.of(length, problem.day, problem.week, offsets(problem))
-    quantiles = np.empty((series, problem.horizon, len(levels)), dtype=np.float32)
+    quantiles = np.empty((len(levels), series, problem.horizon), dtype=np.float32)
     shape = (series, len(design.moments), len(design.ahead))
-    actual, tested = np.empty(shape, dtype=np.float32), np.empty((*shape, len(levels)), dtype=np.float32)
+    actual, tested = np.empty(shape, dtype=np.float32), np.empty((len(levels), *shape), dtype=np.float32)
     for group, period in _groups(problem, centre, scale, layout):
         own = dataclasses.replace(layout, own=period)
         some = problem if len(group) == series else problem.at(problem.values[group])
@@ -98,23 +98,23 @@ def predict(problem: Problem) -> Prediction:
             rows = group[part]
             block = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
             asked = (problem.horizon, design, own.of_rows(part), levels, priors)
-            quantiles[rows], actual[rows], tested[rows] = _series(*block, *asked)
+            quantiles[:, rows], actual[rows], tested[:, rows] = _series(*block, *asked)
     wanted = [levels.index(level) for level in problem.levels]
 
-    def back(part: numpy.ndarray) -> numpy.ndarray:
-        """Out of the series' own scale, in the precision of the samples given."""
-        axes = tuple(range(1, part.ndim))
+    def back(part: numpy.ndarray, axis: int) -> numpy.ndarray:
+        """Out of the series' own scale, in the precision of the samples given; *axis* is that of the series."""
+        axes = tuple(range(1, part.ndim - axis))
         part = part.astype(problem.values.dtype, copy=False)
         part *= np.expand_dims(scale, axes).astype(part.dtype)
         part += np.expand_dims(centre, axes).astype(part.dtype)
         return part
 
-    test = back(tested)
-    median = test[..., levels.index(0.5)]
+    test, ahead = back(tested, 1), back(quantiles, 1)
+    median = test[levels.index(0.5)]
     if len(wanted) < len(levels):
-        test = test[..., wanted]
-    backtest = Backtest(design.moments, back(actual), median, test, design.ahead)
-    return Prediction(back(quantiles)[..., wanted], backtest, ["fleet"] * series, _warnings(problem, design))
+        test, ahead = test[wanted], ahead[wanted]
+    backtest = Backtest(design.moments, back(actual, 0), median, np.moveaxis(test, 0, -1), design.ahead)
+    return Prediction(np.moveaxis(ahead, 0, -1), backtest, ["fleet"] * series, _warnings(problem, design))
 
 
 def _keep_memory() -> None:
@@ -234,32 +234,29 @@ def _series(
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """A block of series.
 
-    :returns: quantiles, shape (series, horizon, levels); what came, shape (series, moments, ahead), NaN where it is
-        not known; what would have been said, shape (series, moments, ahead, levels).
+    :returns: quantiles, shape (levels, series, horizon); what came, shape (series, moments, ahead), NaN where it is
+        not known; what would have been said, shape (levels, series, moments, ahead).
     """
     x, y, use = _rows(values, known, design, layout, levels)
     now = candidates(values, np.array([values.shape[1]]), np.arange(1, horizon + 1), layout, levels)
     stretch_of = design.stretch_of(horizon)
     now = now[:, :, :, 0].transpose(0, 2, 1, 3)  # levels, series, candidates, horizon
-    quantiles = np.empty((len(values), horizon, len(levels)), dtype=np.float32)
-    tested = np.empty((*y.shape, len(levels)), dtype=np.float32)
+    actual = np.where(use > 0, y, np.float32(np.nan))
+    quantiles = np.empty((len(levels), len(values), horizon), dtype=np.float32)
+    tested = np.empty((len(levels), *y.shape), dtype=np.float32)
     for number, part in enumerate(design.stretches):
         width = part.stop - part.start
         folds = [slice(fold.start * width, fold.stop * width) for fold in design.folds]
         target, weight = _flat(y[..., part]), _flat(use[..., part])
-        ahead = stretch_of == number
+        steps = stretch_of == number
+        ahead, held_out = np.empty_like(quantiles[:, :, steps]), np.empty_like(tested[..., part])
         for index, level in enumerate(levels):
             rows = _flat(x[index, ..., part].swapaxes(0, 1))
-            own, held_out = fit_own(rows, target, weight, level, priors[number][index], folds)
-            quantiles[:, ahead, index] = (own[:, None] @ now[index][..., ahead])[:, 0]
-            tested[:, :, part, index] = held_out.reshape(len(held_out), -1, width)
-    actual = np.where(use > 0, y, np.nan)
-    for number, part in enumerate(design.stretches):
-        ahead, held_out = quantiles[:, stretch_of == number], tested[:, :, part]
-        ahead.sort(axis=2)
-        held_out.sort(axis=3)
-        calibrate(ahead, actual[:, :, part], held_out, levels, design.folds)
-        quantiles[:, stretch_of == number] = ahead
+            own, told = fit_own(rows, target, weight, level, priors[number][index], folds)
+            ahead[index] = (own[:, None] @ now[index][..., steps])[:, 0]
+            held_out[index] = told.reshape(held_out[index].shape)
+        calibrate(np.moveaxis(ahead, 0, -1), actual[..., part], np.moveaxis(held_out, 0, -1), levels, design.folds)
+        quantiles[:, :, steps], tested[..., part] = ahead, held_out
     return quantiles, actual, tested
 
 

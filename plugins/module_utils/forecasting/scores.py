@@ -11,7 +11,6 @@ free time series forecasting*, AISTATS 2022, and the GIFT-Eval benchmark (Aksu e
 
 from __future__ import annotations
 
-import math
 import typing as t
 
 from ..libraries import numpy as np
@@ -33,7 +32,8 @@ def seasonal_error(values: numpy.ndarray, season: int) -> numpy.ndarray:
     if values.shape[1] <= season:
         season = 1
     blocks = (values[low : low + BLOCK] for low in range(0, len(values), BLOCK))
-    return np.concatenate([_mean(np.abs(block[:, season:] - block[:, :-season]), axis=1) for block in blocks])
+    differences = (np.abs(block[:, season:] - block[:, :-season]) for block in blocks)
+    return np.concatenate([_mean(block, np.isnan(block)) for block in differences])
 
 
 def quantile_loss(actual: numpy.ndarray, quantile: numpy.ndarray, level: float) -> numpy.ndarray:
@@ -47,36 +47,27 @@ def summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray)
 
     :param scale: What MASE divides by, shape (series,): the :func:`seasonal_error` of the history.
     """
-    rows = range(0, len(scale), BLOCK)
-    return [told for low in rows for told in _summary(backtest.rows(slice(low, low + BLOCK)), levels, scale[low:])]
+    parts = [slice(low, low + BLOCK) for low in range(0, len(scale), BLOCK)]
+    return [told for part in parts for told in _summary(backtest.rows(part), levels, scale[part])]
 
 
 def _summary(backtest: Backtest, levels: t.Sequence[float], scale: numpy.ndarray) -> list[dict[str, t.Any]]:
     """The same of a block of series."""
-    actual = backtest.actual
-    error = _mean(np.abs(actual - backtest.median), axis=(1, 2))
-    size = _mean(np.abs(actual), axis=(1, 2))
-    loss = np.mean(
-        [
-            _mean(quantile_loss(actual, backtest.quantiles[..., index], level), axis=(1, 2))
-            for index, level in enumerate(levels)
-        ],
-        axis=0,
-    )
-    count = np.maximum((~np.isnan(actual)).sum(axis=(1, 2)), 1)[:, None]
-    coverage = (actual[..., None] <= backtest.quantiles).sum(axis=(1, 2)) / count
+    series = len(backtest.actual)
+    actual, median = backtest.actual.reshape(series, -1), backtest.median.reshape(series, -1)
+    quantiles = [backtest.quantiles[..., index].reshape(series, -1) for index in range(len(levels))]
+    error = np.abs(actual - median)
+    missing = np.isnan(error)
+    losses = [quantile_loss(actual, one, level) for one, level in zip(quantiles, levels, strict=True)]
+    loss = np.mean([_mean(one, missing) for one in losses], axis=0)
+    error, size = _mean(error, missing), _mean(np.abs(actual), missing)
+    count = np.maximum((~missing).sum(axis=1), 1)
+    coverage = np.stack([(actual <= one).sum(axis=1) / count for one in quantiles], axis=1)
+    names = [str(float(level)) for level in levels]
+    figures = (_ratios(error, scale), _ratios(loss, size), _ratios(error, size), coverage.tolist(), np.isfinite(error))
     return [
-        {
-            "mase": _ratio(error[row], scale[row]),
-            "wql": _ratio(loss[row], size[row]),
-            "wape": _ratio(error[row], size[row]),
-            "coverage": {
-                str(float(level)): float(share)
-                for level, share in zip(levels, coverage[row], strict=True)
-                if math.isfinite(error[row])
-            },
-        }
-        for row in range(len(actual))
+        {"mase": mase, "wql": wql, "wape": wape, "coverage": dict(zip(names, shares, strict=True)) if told else {}}
+        for mase, wql, wape, shares, told in zip(*figures, strict=True)
     ]
 
 
@@ -87,23 +78,22 @@ def mase_by_part(backtest: Backtest, cuts: t.Sequence[int], scale: numpy.ndarray
     total = np.add.reduceat(np.where(known, error, 0.0).sum(axis=1), cuts, axis=1)
     count = np.add.reduceat(known.sum(axis=1), cuts, axis=1)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return [[_ratio(value, size) for value in line] for line, size in zip(mean, scale, strict=True)]
+    return [list(line) for line in zip(*(_ratios(part, scale) for part in mean.T), strict=True)]
 
 
-def _ratio(value: float, scale: float) -> float | None:
-    """The ratio as a plain number; 0 for 0 of 0; None where it has no finite value."""
-    if value == 0:
-        return 0.0
-    if not (math.isfinite(value) and math.isfinite(scale)) or scale <= 0:
-        return None
-    return float(value / scale)
+def _ratios(values: numpy.ndarray, scale: numpy.ndarray) -> list[float | None]:
+    """Ratios as plain numbers; 0 for 0 of 0; None where one has no finite value."""
+    told = np.isfinite(values) & np.isfinite(scale) & (scale > 0)
+    ratio = values / np.where(told, scale, 1)
+    zero = values == 0
+    return [
+        one if known else None
+        for one, known in zip(np.where(zero, 0, ratio).tolist(), (told | zero).tolist(), strict=True)
+    ]
 
 
-def _mean(values: numpy.ndarray, axis: int | tuple[int, ...]) -> numpy.ndarray:
-    """The mean of what is not missing; NaN, without a warning, where all is."""
-    total = values.sum(axis=axis)
-    missing = np.isnan(values)
-    count = np.prod([values.shape[one] for one in np.atleast_1d(axis)]) - missing.sum(axis=axis)
-    if np.isnan(total).any():
-        total = np.where(missing, 0.0, values).sum(axis=axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def _mean(values: numpy.ndarray, missing: numpy.ndarray) -> numpy.ndarray:
+    """The mean of what is not missing of each row; NaN where all is. *values* are changed."""
+    np.copyto(values, 0, where=missing)
+    count = values.shape[1] - missing.sum(axis=1)
+    return np.where(count > 0, values.sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -31,7 +31,8 @@ def peer(problem: Problem, tested: Backtest, median: numpy.ndarray | None = None
         median = repeat(problem, tested.origins, problem.day, tested.ahead)
     error = (tested.actual - median).reshape(len(median), -1)
     spread = np.nan_to_num(intervals.quantiles_known(error, problem.levels)).astype(median.dtype)
-    return dataclasses.replace(tested, median=median, quantiles=median[..., None] + spread[:, None, None, :])
+    quantiles = np.moveaxis(median + spread.T[..., None, None], 0, -1)
+    return dataclasses.replace(tested, median=median, quantiles=quantiles)
 
 
 def repeat(problem: Problem, moments: numpy.ndarray, season: int, steps: numpy.ndarray | None = None) -> numpy.ndarray:
