@@ -52,7 +52,7 @@ def analogs(
     shape = (len(values), len(moments), len(ahead))
     nearest = min(NEAREST, count)
     came, moved = np.empty((nearest, *shape), dtype=np.float32), np.empty(shape, dtype=np.float32)
-    every = np.arange(len(values))[:, None, None]
+    flat, first = values.reshape(-1), (np.arange(len(values)) * values.shape[1])[:, None, None]
     for days in np.unique(whole).tolist():
         steps = slice(*np.searchsorted(whole, [days, days + 1]))
         far, rise = distance[:, :, days : days + count], change[:, :, days : days + count]
@@ -65,7 +65,8 @@ def analogs(
         early = column < 0
         if early.any():
             column[early] %= day
-        came[..., steps] = then = values[every, column]
+        column += first
+        came[..., steps] = then = flat[column]
         least = far.min(axis=2, keepdims=True)
         weight = np.exp((least - far) / (LIKE * (least + LEAST)))
         weight /= weight.sum(axis=2, keepdims=True)
@@ -89,13 +90,13 @@ def _likeness(
     ends = local(newest, newest - day * np.append(0, back)) + 1
     unknown = ends < day
     part = day // PARTS if day % PARTS == 0 else 1
-    column = np.maximum((np.where(unknown, ends % day + day, ends) - values.shape[1] % part) // part, day // part)
+    place = np.where(unknown, ends % day + day, ends) - values.shape[1] % part
+    place = np.maximum(place // part - day // part, 0)
     weight = width * FADE ** (edges[:-1] * 24 / day)
+    weight = (weight / weight.sum()).astype(np.float32)
     rises, distance = [], np.float32(0)
-    for mean, share in zip(
-        _means(values, part, edges // part), (weight / weight.sum()).astype(np.float32), strict=True
-    ):
-        ago = mean[:, column - day // part]
+    for mean, share in zip(_means(values, part, edges // part), weight, strict=True):
+        ago = mean[:, place]
         rises.append(ago[:, :, :1] - ago[:, :, 1:])
         distance = distance + share * np.abs(rises[-1])
     distance *= np.where(back % 7 == 0, 1, OTHER).astype(np.float32)
@@ -106,23 +107,22 @@ def _likeness(
 
 
 def _means(values: numpy.ndarray, part: int, edges: numpy.ndarray) -> t.Iterator[numpy.ndarray]:
-    """Means of the spans before the end of each part of so many columns but those of the first day.
+    """Means of the spans before each end of a part of so many columns, from the end of the first day on.
+
+    Sums of any length are made of sums of one, two, four, ... parts: few additions, and none over the whole history.
 
     :param edges: Parts ago between which the spans are, rising from 0 to a day.
     :returns: for each span float32, shape (series, parts - a day + 1).
     """
-    total = _running(values, part)
-    first, last = edges[-1], total.shape[1]
-    for new, old in itertools.pairwise(edges.tolist()):
-        yield ((total[:, first - new : last - new] - total[:, first - old : last - old]) / (old - new)).astype(
-            np.float32
-        )
-
-
-def _running(values: numpy.ndarray, part: int) -> numpy.ndarray:
-    """Sums of the means of so many columns each, from the end of the history; float64, shape (series, parts + 1)."""
     whole = values[:, values.shape[1] % part :]
-    whole = whole.reshape(len(values), -1, part) @ np.full(part, 1 / part, dtype=np.float32)
-    total = np.zeros((len(values), whole.shape[1] + 1))
-    np.cumsum(whole, axis=1, out=total[:, 1:])
-    return total
+    sums = [whole.reshape(len(values), -1, part) @ np.full(part, 1 / part, dtype=np.float32)]
+    for power in range(int(np.diff(edges).max()).bit_length() - 1):
+        sums.append(sums[-1][:, : -(2**power)] + sums[-1][:, 2**power :])
+    day, count = int(edges[-1]), sums[0].shape[1] - int(edges[-1]) + 1
+    for new, old in itertools.pairwise(edges.tolist()):
+        total, first = np.float32(0), day - old
+        for power, twice in enumerate(sums):
+            if (old - new) >> power & 1:
+                total = total + twice[:, first : first + count]
+                first += 2**power
+        yield total * np.float32(1 / (old - new))

@@ -97,7 +97,10 @@ def forecast(
         raise InvalidOption(f"{step_seconds} s is not a step", option="step", remedy="Give at least one second")
     marks = events_of(events)
     values, warnings = clean(values, int(step_seconds))
-    known = ~np.isnan(values).all(axis=1) if values.shape[1] else np.zeros(len(values), dtype=bool)
+    known = np.full(len(values), bool(values.shape[1]))
+    if values.shape[1]:
+        unsure = np.flatnonzero(np.isnan(values[:, -1]))
+        known[unsure] = ~np.isnan(values[unsure]).all(axis=1)
     for row in np.flatnonzero(~known):
         warnings[row].append("no sample at all: there is no answer")
     rows = np.flatnonzero(known)

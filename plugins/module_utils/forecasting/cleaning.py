@@ -63,9 +63,9 @@ def clean(values: numpy.ndarray, step_seconds: int) -> tuple[numpy.ndarray, list
             warnings[row].append(f"every sample is {low[row]:g}")
     for row in np.flatnonzero(_counter(thin)):
         warnings[row].append("it only rises, like a counter: collect its rate instead")
-    gaps = np.isnan(low) | np.isnan(thin).any(axis=1)
-    for row in np.flatnonzero(gaps):
-        _tell_gap(values[row], step_seconds, warnings[row])
+    for row in np.flatnonzero(np.isnan(low) | np.isnan(thin).any(axis=1)):
+        if np.count_nonzero(np.isnan(values[row])) * step_seconds > GAP_SECONDS:
+            _tell_gap(values[row], step_seconds, warnings[row])
     return values, warnings
 
 

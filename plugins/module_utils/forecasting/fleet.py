@@ -148,7 +148,14 @@ def _groups(
 
 
 def location_and_scale(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """About the median and mean absolute deviation of each series, float64; a constant one has scale 1."""
+    """About the median and mean absolute deviation of each series; a constant one has scale 1."""
+    blocks = [_location_and_scale(values[low : low + BLOCK]) for low in range(0, len(values), BLOCK)]
+    centre, scale = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    return centre, scale
+
+
+def _location_and_scale(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The same of a block of series."""
     thin = values[:, :: max(1, values.shape[1] // THIN) | 1]
     empty = np.isnan(thin).all(axis=1)
     thin = np.where(empty[:, None], newest_known(values)[:, -1:], thin) if empty.any() else thin
@@ -165,17 +172,20 @@ def _block(
     values: numpy.ndarray, centre: numpy.ndarray, scale: numpy.ndarray, day: int
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Series in their own scale, float32: gaps filled, and where samples are known."""
-    own = ((values - centre[:, None]) / scale[:, None]).astype(np.float32)
+    own = ((values - centre[:, None]) / scale[:, None]).astype(np.float32, order="C")
     known = ~np.isnan(own)
     return own if known.all() else _filled(own, day), known
 
 
 def _filled(values: numpy.ndarray, day: int) -> numpy.ndarray:
     """Gaps filled from the day before, or the one before that, else from the newest sample before; *values* are changed."""
+    flat, length = values.reshape(-1), values.shape[1]
+    gaps = np.flatnonzero(np.isnan(flat))
     for _day in range(2):
-        row, column = np.nonzero(np.isnan(values[:, day:]))  # its sample of the day before is at the same column of all
-        values[row, column + day] = values[row, column]
-    rest = np.flatnonzero(np.isnan(values).any(axis=1))
+        later = gaps[gaps % length >= day]
+        flat[later] = flat[later - day]
+        gaps = gaps[np.isnan(flat[gaps])]
+    rest = np.unique(gaps // length)
     if len(rest):
         values[rest] = newest_known(values[rest])
     return values
@@ -248,7 +258,7 @@ def _series(
         width = part.stop - part.start
         folds = [slice(fold.start * width, fold.stop * width) for fold in design.folds]
         target, weight = _flat(y[..., part]), _flat(use[..., part])
-        steps = stretch_of == number
+        steps = slice(*np.searchsorted(stretch_of, [number, number + 1]))
         ahead, held_out = np.empty_like(quantiles[:, :, steps]), np.empty_like(tested[..., part])
         for index, level in enumerate(levels):
             rows = _flat(x[index, ..., part].swapaxes(0, 1))

@@ -75,44 +75,52 @@ def fit_own(
     :returns: weights, shape (series, candidates); held-out forecasts, shape (series, rows).
     """
     weights = np.broadcast_to(fleet.weights, x.shape[:2])
-    side_of_fleet = fleet.gram @ fleet.weights
-    for current in range(OWN_ROUNDS):
-        errors = y - (weights[:, None] @ x)[:, 0]
-        weighted = x * _reweight(errors, level, known)[:, None]
-        grams = [weighted[:, :, fold] @ x[:, :, fold].swapaxes(1, 2) for fold in folds]
-        sides = [(weighted[:, :, fold] @ y[:, fold, None])[..., 0] for fold in folds]
-        gram, side = sum(grams), sum(sides)
-        if current < OWN_ROUNDS - 1:
-            weights = _solve(gram, side, fleet.gram, side_of_fleet, LEANS[-1])
-    own, told, losses = [], [], []
-    for lean in LEANS:
-        own.append(_solve(gram, side, fleet.gram, side_of_fleet, lean))
-        held_out = np.empty_like(y)
-        for fold, part, of_part in zip(folds, grams, sides, strict=True):
-            without = _solve(gram - part, side - of_part, fleet.gram, side_of_fleet, lean)
-            held_out[:, fold] = (without[:, None] @ x[:, :, fold])[:, 0]
-        error = (y - held_out) * known
-        told.append(held_out)
-        losses.append(np.maximum(level * error, (level - 1) * error).sum(axis=1))
-    loss = np.stack(losses) + np.float32(1e-6)
-    share = (loss.min(axis=0) / loss) ** SHARPNESS
-    share /= share.sum(axis=0)
-    weights = sum(part[:, None] * solution for part, solution in zip(share, own, strict=True))
-    return weights, sum(part[:, None] * line for part, line in zip(share, told, strict=True))
+    every = slice(0, y.shape[1])
+    for _round in range(OWN_ROUNDS - 1):
+        weighted = _weighted(x, y, known, level, weights)
+        weights = _solve(*_products(weighted, x, y, every), fleet, LEANS[-1])
+    weighted = _weighted(x, y, known, level, weights)
+    parts = [_products(weighted, x, y, fold) for fold in folds]
+    gram, side = (sum(part) for part in zip(*parts, strict=True))
+    grams = np.stack([gram, *(gram - part for part, _side in parts)])
+    sides = np.stack([side, *(side - part for _gram, part in parts)])
+    solved = np.stack([_solve(grams, sides, fleet, lean) for lean in LEANS], axis=2)  # all or folds, series, leans
+    told = np.empty((len(y), len(LEANS), y.shape[1]), dtype=np.float32)
+    for fold, without in zip(folds, solved[1:], strict=True):
+        told[:, :, fold] = without @ x[:, :, fold]
+    error = (y[:, None] - told) * known[:, None]
+    loss = np.maximum(level * error, (level - 1) * error).sum(axis=2, keepdims=True) + np.float32(1e-6)
+    share = (loss.min(axis=1, keepdims=True) / loss) ** SHARPNESS
+    share /= share.sum(axis=1, keepdims=True)
+    return (share * solved[0]).sum(axis=1), (share * told).sum(axis=1)
 
 
-def _solve(
-    gram: numpy.ndarray, side: numpy.ndarray, fleet: numpy.ndarray, side_of_fleet: numpy.ndarray, lean: float
+def _weighted(
+    x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float, weights: numpy.ndarray
 ) -> numpy.ndarray:
+    """The candidates, each row by how much it weighs."""
+    errors = y - (weights[:, None] @ x)[:, 0]
+    return x * _reweight(errors, level, known)[:, None]
+
+
+def _products(
+    weighted: numpy.ndarray, x: numpy.ndarray, y: numpy.ndarray, rows: slice
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The two sides of the normal equations of some rows, shapes (series, candidates, candidates) and (series, candidates)."""
+    weighted = weighted[:, :, rows]
+    return weighted @ x[:, :, rows].swapaxes(1, 2), (weighted @ y[:, rows, None])[..., 0]
+
+
+def _solve(gram: numpy.ndarray, side: numpy.ndarray, fleet: Fleet, lean: float) -> numpy.ndarray:
     """The weights of each series, leant on the fleet's.
 
     Candidates that are all alike leave fewer equations than weights, and single precision cannot tell which; the
     fleet's matrix, in the scale of other series, may be too small to tell, so a floor is added in this series' own.
     """
-    left = gram + lean * fleet
+    left = gram + lean * fleet.gram
     diagonal = np.einsum("...ii->...i", left)
     diagonal += FLOOR * diagonal.sum(axis=-1, keepdims=True)
-    return np.linalg.solve(left, (side + lean * side_of_fleet)[..., None])[..., 0]
+    return np.linalg.solve(left, (side + lean * (fleet.gram @ fleet.weights))[..., None])[..., 0]
 
 
 def _reweight(errors: numpy.ndarray, level: float, known: numpy.ndarray) -> numpy.ndarray:
