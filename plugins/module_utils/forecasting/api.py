@@ -13,6 +13,7 @@ import typing as t
 from ..errors import InvalidOption
 from ..libraries import numpy as np
 from . import scores, seasonal_naive
+from .calibration import put_in_order
 from .cleaning import clean
 from .events import events_of, take_out
 from .models import MODELS
@@ -112,7 +113,8 @@ def forecast(
     problem = Problem(values, int(step_seconds), int(horizon), levels, end, time_zone, seed)
     problem, factor, notes = take_out(problem, marks)
     answer = MODELS[model](problem)
-    result[rows] = np.sort(answer.quantiles, axis=2)
+    put_in_order(answer.quantiles)
+    result[rows] = answer.quantiles
     if factor is not None:
         result[rows] = np.sort(result[rows] * factor[:, :, None], axis=2)
     names = [""] * len(known)

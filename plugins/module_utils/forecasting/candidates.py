@@ -211,9 +211,12 @@ def network(count: int, ranks: frozenset[int]) -> list[tuple[int, int]]:
 
 
 def _newest(values: numpy.ndarray, moments: numpy.ndarray, window: int, spacing: int) -> numpy.ndarray:
-    """The newest samples at each moment, newest first, shape (series, moments, window / spacing)."""
+    """The newest samples at each moment, newest first, shape (series, moments, window / spacing).
+
+    They are taken, not indexed, so that those of one moment lie side by side in memory and are sorted there.
+    """
     back = 1 + np.arange(0, window, spacing)
-    return values[:, np.maximum(moments[:, None] - back, 0)]
+    return np.take(values, moments[:, None] - back, axis=1, mode="clip")
 
 
 def _slots(
@@ -250,7 +253,7 @@ def _slot_before(values: numpy.ndarray, moments: numpy.ndarray, ahead: numpy.nda
     target = moments[:, None] + ahead[None, :] - 1
     back = layout.day * ((ahead - 1) // layout.day + 1) + layout.week * ((ahead - 1) // layout.week + 1)
     column = _local(target, target - back, layout)
-    return values[:, np.where(column < 0, column % layout.week, column)]
+    return np.take(values, np.where(column < 0, column % layout.week, column), axis=1, mode="clip")
 
 
 def _local(target: numpy.ndarray, column: numpy.ndarray, layout: Layout) -> numpy.ndarray:

@@ -210,7 +210,7 @@ def _priors(
     x, y, use = _rows(values, known, thin, layout.of_rows(rows), levels)
     return [
         [
-            fit_fleet(_flat(x[index, ..., part]), _flat(y[..., part]), _flat(use[..., part]), level)
+            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level)
             for index, level in enumerate(levels)
         ]
         for part in design.stretches
@@ -225,12 +225,13 @@ def _rows(
     column = design.moments[:, None] + design.ahead - 1
     inside = column < values.shape[1]
     column = np.minimum(column, values.shape[1] - 1)
-    return x, values[:, column], (known[:, column] & inside).astype(np.float32)
+    return x, np.take(values, column, axis=1, mode="clip"), (known[:, column] & inside).astype(np.float32)
 
 
-def _flat(part: numpy.ndarray) -> numpy.ndarray:
-    """Moments and steps ahead, the last two axes, as one axis of rows."""
-    return np.ascontiguousarray(part).reshape(*part.shape[:-2], -1)
+def _flat(values: numpy.ndarray, part: slice) -> numpy.ndarray:
+    """Moments and the steps ahead of one stretch, of the last two axes, as one axis of rows."""
+    taken = np.take(values, np.arange(part.start, part.stop), axis=-1, mode="clip")  # faster than a copy of a slice
+    return taken.reshape(*values.shape[:-2], -1)
 
 
 def _series(
@@ -257,11 +258,11 @@ def _series(
     for number, part in enumerate(design.stretches):
         width = part.stop - part.start
         folds = [slice(fold.start * width, fold.stop * width) for fold in design.folds]
-        target, weight = _flat(y[..., part]), _flat(use[..., part])
+        target, weight = _flat(y, part), _flat(use, part)
         steps = slice(*np.searchsorted(stretch_of, [number, number + 1]))
         ahead, held_out = np.empty_like(quantiles[:, :, steps]), np.empty_like(tested[..., part])
         for index, level in enumerate(levels):
-            rows = _flat(x[index, ..., part].swapaxes(0, 1))
+            rows = _flat(x[index], part).swapaxes(0, 1)
             own, told = fit_own(rows, target, weight, level, priors[number][index], folds)
             ahead[index] = (own[:, None] @ now[index][..., steps])[:, 0]
             held_out[index] = told.reshape(held_out[index].shape)
