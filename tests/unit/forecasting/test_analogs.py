@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import analogs as code
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.analogs import DAYS, NEAREST, analogs
 
@@ -36,6 +37,16 @@ def test_days_in_turn_are_continued_as_they_were(day):
     np.testing.assert_allclose(moved, truth, atol=0.05)
     near = ahead <= day  # farther ahead, fewer days of the same turn are known
     np.testing.assert_allclose(came[..., near], np.broadcast_to(truth[..., near], came[..., near].shape), atol=1e-6)
+
+
+@pytest.mark.parametrize(("part", "columns"), [(1, 72), (1, 100), (4, 1440), (4, 1443)])
+def test_spans_are_compared_by_their_means(part, columns):
+    values = np.random.default_rng(0).normal(size=(3, columns)).astype(np.float32)
+    edges = np.array([0, 1, 3, 10, 24])
+    ends = np.arange(columns % part + 24 * part, columns + 1, part)
+    for mean, new, old in zip(code._means(values, part, edges), edges[:-1], edges[1:], strict=True):
+        truth = [values[:, end - old * part : end - new * part].mean(axis=1) for end in ends]
+        np.testing.assert_allclose(mean, np.stack(truth, axis=1), atol=1e-6)
 
 
 def test_only_what_is_known_is_looked_at():

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import regression
-from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.calibration import calibrate
+from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.calibration import calibrate, put_in_order
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.intervals import quantiles_known
 
 
@@ -30,6 +30,16 @@ def test_a_calibrated_quantile_covers_what_comes():
     calibrate(ahead, actual, tested, (0.5, 0.9), [slice(0, 6), slice(6, 12)])
     assert (rng.normal(size=(2000, 10)) <= ahead[..., 1]).mean() == pytest.approx(0.9, abs=0.01)
     assert (actual <= tested[..., 1]).mean() == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 9])
+def test_levels_are_put_in_order_however_they_lie_in_memory(levels):
+    values = np.random.default_rng(0).normal(size=(levels, 7, 3))
+    told, last = np.moveaxis(values.copy(), 0, -1), np.moveaxis(values, 0, -1).copy()
+    put_in_order(told)
+    put_in_order(last)
+    np.testing.assert_array_equal(told, np.sort(np.moveaxis(values, 0, -1), axis=-1))
+    np.testing.assert_array_equal(told, last)
 
 
 @pytest.mark.parametrize("level", [0.01, 0.5, 0.999])

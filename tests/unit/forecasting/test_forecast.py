@@ -101,6 +101,14 @@ def test_same_question_same_bytes(name):
     )
 
 
+def test_how_samples_lie_in_memory_does_not_matter():
+    values = fleet()
+    values[1, 50:90] = np.nan
+    told, other = forecast(values, **HOURLY), forecast(np.asfortranarray(values), **HOURLY)
+    np.testing.assert_array_equal(told.quantiles, other.quantiles)
+    assert told.backtest == other.backtest
+
+
 def test_what_was_given_stays_as_it_was():
     values = fleet(rows=1)
     values[0, 5] = np.inf
