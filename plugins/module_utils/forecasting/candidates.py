@@ -33,7 +33,7 @@ class Layout:
     """Which samples each candidate looks at.
 
     :param day: Steps in a day; 0 where the history does not hold two.
-    :param week: Steps in a week; 0 where the history does not hold two.
+    :param week: Steps in a week; 0 where the history does not hold two, or a day is one step.
     :param near: Samples on either side of a slot that resemble it.
     :param windows: Lengths of the newest windows, in steps, rising.
     :param offset: Local time less UTC at each column of the history and the horizon, in steps; None where it is
@@ -55,9 +55,8 @@ class Layout:
         wanted = (min(12, max(3, hour)), min(72, max(6, 6 * hour)), day, week)
         most = max(1, length // 3)
         windows = tuple(sorted({min(window, most) for window in wanted}))
-        return cls(
-            day if day >= 2 and length >= 2 * day else 0, week if length >= 2 * week else 0, NEAR, windows, offset
-        )
+        days = day >= 2 and length >= 2 * day
+        return cls(day if days else 0, week if days and length >= 2 * week else 0, NEAR, windows, offset)
 
     def of_rows(self, rows: slice | numpy.ndarray) -> Layout:
         """The layout for some of the series."""

@@ -31,13 +31,19 @@ if t.TYPE_CHECKING:
 
 FEWEST = 24  # samples below which there is nothing to regress on
 MOMENTS = 60
+FOLDS = 3
+# The same of a history of few steps, which costs less for each moment.
+COARSE = 48  # steps in a day at most
+MOMENTS_COARSE = 120
+FOLDS_COARSE = 6
 AHEAD = 12
 SPAN_DAYS = 18
-FOLDS = 3
 BLOCK = 64  # series at a time, so that they stay in cache
-PRIOR_SERIES = 96  # of a large fleet that the fleet's weights are fitted to
+PRIOR_SERIES = 96  # of a large fleet, or of a half of it, that its weights are fitted to
+HALF = 24  # series at least in each half of a fleet
+NEAR_HOURS = 2
 THIN = 1500  # samples of a series that its median and scale are told from, an odd number of steps apart
-EDGES = (3, 288)  # steps ahead at which a new stretch of the horizon begins
+EDGES = (3, 96, 288)  # steps ahead at which a new stretch of the horizon begins
 KEPT = 2**25 - 2**14  # bytes, just below the 32 MiB that glibc looks at
 
 
@@ -55,6 +61,7 @@ class Design:
     ahead: numpy.ndarray
     stretches: list[slice]
     folds: list[slice]
+    newest: tuple[int, ...]
 
     @classmethod
     def of(cls, length: int, horizon: int, day: int) -> Design:
@@ -63,12 +70,14 @@ class Design:
         most = min(horizon, max(1, span // 2))
         near = np.arange(1, min(most, 4) + 1)
         ahead = np.unique(np.append(near, np.linspace(min(5, most), most, max(1, AHEAD - 4)).round().astype(np.int64)))
-        moments = np.unique(np.linspace(length - span, length - 1, MOMENTS).round().astype(np.int64))
+        count, parts = (MOMENTS_COARSE, FOLDS_COARSE) if day <= COARSE else (MOMENTS, FOLDS)
+        moments = np.unique(np.linspace(length - span, length - 1, count).round().astype(np.int64))
         cuts = np.unique(np.append(np.searchsorted(ahead, EDGES, side="right"), [0, len(ahead)]))
         stretches = [slice(low, high) for low, high in itertools.pairwise(cuts)]
-        marks = np.unique(np.linspace(0, len(moments), FOLDS + 1).round().astype(np.int64))
+        marks = np.unique(np.linspace(0, len(moments), parts + 1).round().astype(np.int64))
         folds = [slice(low, high) for low, high in itertools.pairwise(marks)]
-        return cls(moments, ahead, stretches, folds)
+        thirds = (0, len(folds) // 3, 2 * len(folds) // 3)
+        return cls(moments, ahead, stretches, folds, thirds if len(folds) == FOLDS_COARSE else (0,))
 
     def stretch_of(self, horizon: int) -> numpy.ndarray:
         """The stretch of each step ahead; beyond what is tested, the last one. Shape (horizon,)."""
@@ -110,7 +119,7 @@ def predict(problem: Problem) -> Prediction:
         return part
 
     test, ahead = back(tested, 1), back(quantiles, 1)
-    median = test[levels.index(0.5)]
+    median = test[levels.index(0.5)].copy()  # what is done to it is not done to the level
     if len(wanted) < len(levels):
         test, ahead = test[wanted], ahead[wanted]
     backtest = Backtest(design.moments, back(actual, 0), median, np.moveaxis(test, 0, -1), design.ahead)
@@ -129,13 +138,16 @@ def _keep_memory() -> None:
 def _groups(
     problem: Problem, centre: numpy.ndarray, scale: numpy.ndarray, layout: Layout
 ) -> list[tuple[numpy.ndarray, numpy.ndarray | None]]:
-    """Rows that have no period of their own, and those that have one, with it; none of them empty.
+    """Rows that lean on one another, with the period of their own that they have; none of them empty.
 
-    Where the history holds two days, the day is the period.
+    Where the history holds two days, the day is the period, and a large fleet has two halves.
     """
     rows = np.arange(len(problem.values))
     if layout.day:
-        return [(rows, None)]
+        far = _restlessness(problem.values, layout.day)
+        high = far > np.median(far)
+        halves = [np.flatnonzero(~high), np.flatnonzero(high)]
+        return [(part, None) for part in (halves if min(map(len, halves)) >= HALF else [rows])]
     found = [
         own_periods(
             _block(problem.values[part], centre[part], scale[part], problem.day)[0], problem.horizon, problem.day // 24
@@ -145,6 +157,19 @@ def _groups(
     period = np.concatenate(found)
     none, some = np.flatnonzero(period == 0), np.flatnonzero(period)
     return [(part, own) for part, own in ((none, None), (some, period[some])) if len(part)]
+
+
+def _restlessness(values: numpy.ndarray, day: int) -> numpy.ndarray:
+    """How far a sample is from that of the day before, relative to how far from that of two hours before; shape (series,).
+
+    What keeps its level for hours and what repeats its days want other candidates.
+    """
+    column = np.arange(values.shape[1] - 1, day - 1, -(max(1, values.shape[1] // THIN) | 1))
+    now, hours = np.take(values, column, axis=1), max(1, NEAR_HOURS * day // 24)
+    far, near = (np.abs(now - np.take(values, column - back, axis=1)) for back in (day, hours))
+    both = ~np.isnan(far + near)
+    far, near = (np.where(both, change, 0).sum(axis=1) for change in (far, near))
+    return np.divide(far, near, out=np.where(far > 0, np.inf, 0), where=near > 0)
 
 
 def location_and_scale(values: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -263,7 +288,7 @@ def _series(
         ahead, held_out = np.empty_like(quantiles[:, :, steps]), np.empty_like(tested[..., part])
         for index, level in enumerate(levels):
             rows = _flat(x[index], part).swapaxes(0, 1)
-            own, told = fit_own(rows, target, weight, level, priors[number][index], folds)
+            own, told = fit_own(rows, target, weight, level, priors[number][index], folds, design.newest)
             ahead[index] = (own[:, None] @ now[index][..., steps])[:, 0]
             held_out[index] = told.reshape(held_out[index].shape)
         calibrate(np.moveaxis(ahead, 0, -1), actual[..., part], np.moveaxis(held_out, 0, -1), levels, design.folds)

@@ -64,14 +64,22 @@ def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: f
 
 
 def fit_own(
-    x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float, fleet: Fleet, folds: list[slice]
+    x: numpy.ndarray,
+    y: numpy.ndarray,
+    known: numpy.ndarray,
+    level: float,
+    fleet: Fleet,
+    folds: list[slice],
+    newest: t.Sequence[int] = (0,),
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """One regression for each series, and what it says of each fold of its rows without having seen it.
 
-    How much a series leans on its fleet is told by the held-out loss: a smooth series hardly does, a noisy one does.
+    How much a series leans on its fleet, and how far back it is to be looked, is told by the held-out loss: a smooth
+    series hardly leans, a noisy one does.
 
     :param x: Candidates, float32, shape (series, candidates, rows), the last one constant.
-    :param folds: The rows of each fold.
+    :param folds: The rows of each fold, rising.
+    :param newest: Folds before which rows are left out, for each history that is tried.
     :returns: weights, shape (series, candidates); held-out forecasts, shape (series, rows).
     """
     weights = np.broadcast_to(fleet.weights, x.shape[:2])
@@ -81,11 +89,8 @@ def fit_own(
         weights = _solve(*_products(weighted, x, y, every), fleet, LEANS[-1])
     weighted = _weighted(x, y, known, level, weights)
     parts = [_products(weighted, x, y, fold) for fold in folds]
-    gram, side = (sum(part) for part in zip(*parts, strict=True))
-    grams = np.stack([gram, *(gram - part for part, _side in parts)])
-    sides = np.stack([side, *(side - part for _gram, part in parts)])
-    solved = np.stack([_solve(grams, sides, fleet, lean) for lean in LEANS], axis=2)  # all or folds, series, leans
-    told = np.empty((len(y), len(LEANS), y.shape[1]), dtype=np.float32)
+    solved = np.concatenate([_solutions(parts, first, fleet) for first in newest], axis=2)
+    told = np.empty((len(y), solved.shape[2], y.shape[1]), dtype=np.float32)
     for fold, without in zip(folds, solved[1:], strict=True):
         told[:, :, fold] = without @ x[:, :, fold]
     error = (y[:, None] - told) * known[:, None]
@@ -93,6 +98,19 @@ def fit_own(
     share = (loss.min(axis=1, keepdims=True) / loss) ** SHARPNESS
     share /= share.sum(axis=1, keepdims=True)
     return (share * solved[0]).sum(axis=1), (share * told).sum(axis=1)
+
+
+def _solutions(parts: list[tuple[numpy.ndarray, numpy.ndarray]], first: int, fleet: Fleet) -> numpy.ndarray:
+    """The weights for each lean, of the folds from the first one on, and of the same without each fold.
+
+    :param parts: Both sides of the normal equations of each fold.
+    :returns: shape (1 + folds, series, leans, candidates).
+    """
+    gram, side = (sum(part) for part in zip(*parts[first:], strict=True))
+    grams = [gram, *(gram - part if fold >= first else gram for fold, (part, _side) in enumerate(parts))]
+    sides = [side, *(side - part if fold >= first else side for fold, (_gram, part) in enumerate(parts))]
+    grams, sides = np.stack(grams), np.stack(sides)
+    return np.stack([_solve(grams, sides, fleet, lean) for lean in LEANS], axis=2)
 
 
 def _weighted(
