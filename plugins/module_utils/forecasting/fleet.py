@@ -40,6 +40,7 @@ AHEAD = 12
 SPAN_DAYS = 18
 BLOCK = 64  # series at a time, so that they stay in cache
 PRIOR_SERIES = 96  # of a large fleet, or of a half of it, that its weights are fitted to
+EQUAL = 0.3  # how much equal weights count a day ahead and beyond, in histories of one series; less before
 HALF = 24  # series at least in each half of a fleet
 NEAR_HOURS = 2
 THIN = 1500  # samples of a series that its median and scale are told from, an odd number of steps apart
@@ -235,10 +236,11 @@ def _priors(
     x, y, use = _rows(values, known, thin, layout.of_rows(rows), levels)
     return [
         [
-            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level)
+            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level, equal)
             for index, level in enumerate(levels)
         ]
         for part in design.stretches
+        for equal in [EQUAL * min(1.0, float(design.ahead[part.stop - 1]) / max(1, problem.day))]
     ]
 
 
