@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ..libraries import numpy as np
 from .daily import profile
 from .excursion import excursions
 from .flat import standstill
@@ -26,7 +25,7 @@ if t.TYPE_CHECKING:
     from .frame import Frame
 
 #: Of surprise that each member needs more than the others: what stands still does so often, and would crowd out the rest.
-HANDICAPS = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.3])
+HANDICAPS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
 LOGARITHM, ERROR, EXCURSION = 1, 3, 6  # places of members in the list
 
 

@@ -93,6 +93,7 @@ class Verdict:
         self.tail = Tail(members * series)
         self.onset = Onset(series, step_seconds)
         self.lasting = Lasting(series) if default else None
+        self._handicaps = np.array(HANDICAPS)[:, None]
 
     def update(self, members: list[numpy.ndarray]) -> numpy.ndarray:
         """The score of one new sample of each series, shape (series,) as each member's nonconformity; NaN = none."""
@@ -100,7 +101,7 @@ class Verdict:
         if self.lasting is None:
             loudest = np.fmax.reduce(surprise)
             return self.onset.update(loudest, loudest)
-        loudest = np.fmax.reduce(np.maximum(surprise[: len(HANDICAPS)] - HANDICAPS[:, None], 0))
+        loudest = np.fmax.reduce(np.maximum(surprise[: len(HANDICAPS)] - self._handicaps, 0))
         parts = (surprise[member] for member in (LOGARITHM, EXCURSION, ERROR))
         return self.onset.update(loudest, self.lasting.update(loudest, *parts))
 
