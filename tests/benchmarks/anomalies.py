@@ -4,7 +4,7 @@
 
 """How well anomalies are found, and how fast: prints the tables of docs/anomalies.md.
 
-python tests/benchmarks/anomalies.py --data ../shared/data [nab|faults|clean|speed ...]
+python tests/benchmarks/anomalies.py --data ../shared/data [nab|kpi|faults|clean|speed ...]
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import anomalies_faults as faults  # noqa: E402
+import anomalies_kpi as kpi  # noqa: E402
 import anomalies_nab as nab  # noqa: E402
+import anomalies_rivals as rivals  # noqa: E402
+import anomalies_vus as vus  # noqa: E402
 import conftest  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import flags, scoring, stream  # noqa: E402
@@ -116,6 +119,23 @@ def run_faults(data: pathlib.Path, detectors: list[str]) -> None:
             print(f"faults, {name}, {detector}: " + "; ".join(cells))
 
 
+def run_kpi(data: pathlib.Path, detectors: list[str], *, final: bool) -> None:
+    """VUS-PR on curves of web services: on sets that methods are chosen on, with two seeds, or on those for the end."""
+    sets = kpi.final(data, holdout(data)) if final else [*kpi.development(data, 1), *kpi.development(data, 2)]
+    for curves in sets:
+        for detector in detectors:
+            if detector in rivals.RIVALS:
+                scores, told = rivals.scores(detector, curves.values), ""
+            else:
+                scores = anomaly.score(curves.values, step_seconds=curves.step_seconds, detector=detector)
+                told = f", {(scores > 0.5).mean():.3%} of samples are news"
+            each = [vus.vus_pr(label, score) for label, score in zip(curves.labels, scores, strict=True)]
+            print(
+                f"VUS-PR, {curves.name} ({len(each)} curves, {curves.labels.mean():.1%} labelled), {detector}: "
+                f"mean {np.mean(each):.3f}, median {np.median(each):.3f}{told}"
+            )
+
+
 def run_speed() -> None:
     """CPU of 1,000 series of 8,640 samples, and of one more sample of each, state read and kept."""
     random = np.random.default_rng(0)
@@ -147,13 +167,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("../shared/data"))
     parser.add_argument("--detectors", nargs="+", default=None)
-    parser.add_argument("part", nargs="*", default=["nab", "clean", "faults", "speed"])
+    parser.add_argument("--final", action="store_true", help="part kpi: the sets that nothing was chosen on")
+    parser.add_argument("part", nargs="*", default=["nab", "kpi", "clean", "faults", "speed"])
     asked = parser.parse_args()
     if not asked.data.is_dir():
         print(f"There are no traces at {asked.data}: name their folder with --data.", file=sys.stderr)
         return 2
     if "nab" in asked.part:
         run_nab(asked.data, asked.detectors or ["auto", "novelty", "residual"])
+    if "kpi" in asked.part:
+        names = ["auto", "novelty", "residual", "time_of_day", "three_sigma", *rivals.RIVALS]
+        run_kpi(asked.data, asked.detectors or names, final=asked.final)
     if "clean" in asked.part:
         run_clean(asked.data)
     if "faults" in asked.part:

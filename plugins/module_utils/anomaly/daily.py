@@ -13,7 +13,6 @@ from __future__ import annotations
 import typing as t
 
 from ..libraries import numpy as np
-from .frame import replayed
 from .logarithm import logarithms
 from .residual import means
 
@@ -33,6 +32,14 @@ class DailyMean:
         self.count = np.zeros((day, series))
         self.time = 0
 
+    def ahead(self, steps: int) -> numpy.ndarray:
+        """The mean so far at the time of day that many steps after the next sample's, shape (series,); NaN = none.
+
+        Of a mean over an hour, that half an hour ahead is the mean around the next sample's time of day.
+        """
+        place = (self.time + steps) % len(self.mean)
+        return np.where(self.count[place] > 0, self.mean[place], np.nan)
+
     def update(self, values: numpy.ndarray) -> numpy.ndarray:
         """How far one new sample of each series is from the mean of its time of day; then count it in.
 
@@ -50,11 +57,16 @@ class DailyMean:
         return distance
 
 
-def departures(values: numpy.ndarray, day: int) -> numpy.ndarray:
-    """What :class:`DailyMean` says at every sample, shape (series, time)."""
-    return replayed(DailyMean(len(values), day), values)
+def profile(values: numpy.ndarray, day: int, steps: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """What :class:`DailyMean` says at every sample, and the mean so far V(steps) later in the day, shape (series, time) each."""
+    daily = DailyMean(len(values), day)
+    distances, means_ahead = np.empty(values.shape[::-1]), np.empty(values.shape[::-1])
+    for time, column in enumerate(np.ascontiguousarray(values.T)):
+        means_ahead[time] = daily.ahead(steps)
+        distances[time] = daily.update(column)
+    return distances.T.copy(), means_ahead.T.copy()
 
 
 def time_of_day(frame: Frame) -> list[numpy.ndarray]:
     """Detector: distance of the hour's mean logarithm to its average at this time of day."""
-    return [departures(means(logarithms(frame.values), frame.hour), frame.day)]
+    return [profile(means(logarithms(frame.values), frame.hour), frame.day, 0)[0]]

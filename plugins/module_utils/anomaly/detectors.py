@@ -15,6 +15,7 @@ import typing as t
 
 from .daily import time_of_day
 from .ensemble import ensemble
+from .excursion import excursion
 from .flat import flat_line
 from .groups import multivariate, peers
 from .learned import isolation_forest, one_class_svm
@@ -32,6 +33,7 @@ if t.TYPE_CHECKING:
 
 DETECTORS: dict[str, Detector] = {
     "auto": ensemble,
+    "excursion": excursion,
     "flat_line": flat_line,
     "isolation_forest": isolation_forest,
     "level_shift": level_shift,

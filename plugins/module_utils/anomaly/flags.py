@@ -56,9 +56,9 @@ def find(frame: Frame, scores: numpy.ndarray, *, rate: float, silent: numpy.ndar
     """The flags of a frame, by series and then by time.
 
     An alarm, news above the threshold, opens an incident. It goes on while the value stays out of the range expected
-    when it began, also when that range moves as the day before did, or surprise stays above half of the threshold. It
-    closes after an hour of neither, and is closed after a
-    day at most: what lasts longer is the new normal.
+    when it began, also when that range moves as the day before did, or what :func:`scoring.surprise_of` reads from the
+    scores stays above half of the threshold. It closes after an hour of neither, and is closed after a day at most: what
+    lasts longer is the new normal.
 
     :param scores: What :func:`scoring.score` made of the frame.
     :param rate: About how many false alarms to raise per series and month.

@@ -12,14 +12,14 @@ import typing as t
 
 from ..libraries import numpy as np
 from .daily import DailyMean
-from .ensemble import HANDICAPS
+from .ensemble import EXCURSION
+from .excursion import Excursion
 from .flat import Standstill
 from .frame import Frame, clean
 from .logarithm import Logarithm
 from .novelty import Seen
 from .residual import Residual, RunningMean
-from .scoring import Onset
-from .tail import Tail
+from .scoring import Verdict
 
 if t.TYPE_CHECKING:
     import numpy
@@ -38,14 +38,15 @@ class Stream:
         frame = Frame(np.empty((series, 0)), step_seconds)
         self.step_seconds = step_seconds
         self.seen = [Seen(frame.values) for _member in range(NOVELTIES)]
-        self.tails = [Tail(series) for _member in range(NOVELTIES + 2)]
         self.still = Standstill(series)
         self.mean = RunningMean(series, frame.hour)
         self.mean_of_logarithm = RunningMean(series, frame.hour)
         self.daily = DailyMean(series, frame.day)
         self.logarithm = Logarithm(series)
         self.residual = Residual(series, frame.day)
-        self.onset = Onset(series, step_seconds)
+        self.excursion = Excursion(series, frame.day)
+        self.verdict = Verdict(EXCURSION + 1, series, step_seconds, default=True)
+        self._half = frame.hour // 2
 
     def update(self, values: t.Any) -> numpy.ndarray:
         """The score of one new sample of each series, shape (series,); NaN where it can't say. The sample is kept."""
@@ -54,18 +55,17 @@ class Stream:
         error, _expected, scale = self.residual.update(logs)
         inputs = now, logs, self.mean.update(now), error * scale
         members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
+        usual = self.daily.ahead(self._half)
         members.append(self.daily.update(self.mean_of_logarithm.update(logs)))
         members.append(self.still.update(now))
-        surprise = np.full(len(now), np.nan)
-        for tail, member, handicap in zip(self.tails, members, HANDICAPS, strict=True):
-            surprise = np.fmax(surprise, np.maximum(tail.update(member) - handicap, 0))
-        return self.onset.update(surprise)
+        members.append(self.excursion.update(logs - usual))
+        return self.verdict.update(members)
 
     def _parts(self) -> dict[str, t.Any]:
-        parts = {"mean": self.mean, "residual": self.residual, "onset": self.onset, "still": self.still}
+        parts = {"mean": self.mean, "residual": self.residual, "still": self.still, "excursion": self.excursion}
+        parts |= {"tail": self.verdict.tail, "onset": self.verdict.onset, "lasting": self.verdict.lasting}
         parts |= {"logarithm": self.logarithm, "mean_of_logarithm": self.mean_of_logarithm, "daily": self.daily}
         parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
-        parts |= {f"tail{member}": part for member, part in enumerate(self.tails)}
         return parts
 
     def save(self, directory: str | pathlib.Path) -> None:

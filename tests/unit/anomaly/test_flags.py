@@ -37,6 +37,15 @@ def test_one_incident_is_one_flag():
     assert flag.value == pytest.approx(values[1, 1200:1230].max())
 
 
+def test_a_peak_of_one_sample_is_a_short_flag():
+    """Though the mean of the hour is new for an hour."""
+    values = fleet()
+    values[1, 1200] += 150
+    (flag,) = [flag for flag in find(values) if flag.row == 1]
+    assert flag.start == 1200
+    assert flag.last < 1206
+
+
 def test_an_incident_that_goes_on_is_open():
     values = fleet()
     values[2, -3:] = 0

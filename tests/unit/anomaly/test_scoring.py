@@ -9,7 +9,15 @@ import datetime
 import numpy as np
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly
-from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import daily, novelty, residual, scoring, tail
+from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import (
+    daily,
+    excursion,
+    lasting,
+    novelty,
+    residual,
+    scoring,
+    tail,
+)
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.detectors import GROUPED
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from hypothesis import given, settings
@@ -121,8 +129,63 @@ def test_scale_and_offset_change_no_rank_of_the_value():
 def test_surprise_is_read_back_from_scores():
     surprise = np.abs(np.random.default_rng(0).normal(0, 2, (3, 100)))
     onset = scoring.Onset(3, STEP)
-    scores = np.array([onset.update(column) for column in surprise.T]).T
+    scores = np.array([onset.update(column, column) for column in surprise.T]).T
     np.testing.assert_allclose(scoring.surprise_of(scores), surprise, atol=1e-9)
+
+
+@pytest.mark.parametrize("step_seconds", [60, 300, 3600])
+def test_news_is_the_most_surprising_of_twelve_hours_at_any_step(step_seconds):
+    hour = 3600 // step_seconds
+    surprise = np.zeros((1, 40 * hour))
+    surprise[0, [10 * hour, 18 * hour, 33 * hour]] = 5, 4.9, 4.8
+    onset = scoring.Onset(1, step_seconds)
+    scores = np.array([onset.update(column, column) for column in surprise.T])[:, 0]
+    quiet = {60: 12, 300: 12, 3600: 24}[step_seconds]  # of an hour's steps, a day at least
+    assert np.flatnonzero(scores > 0.5).tolist() == [10 * hour] + [33 * hour] * (quiet == 12)
+
+
+def test_minutes_need_more_surprise_than_five_minutes():
+    """There are five times as many, and as many false alarms would come of the same rank."""
+    surprise = np.full((1,), 2.5)
+    assert scoring.Onset(1, 300).update(surprise, surprise) > 0.5 > scoring.Onset(1, 60).update(surprise, surprise)
+
+
+def test_what_lasts_is_stranger_than_noise_though_only_its_onset_is_news():
+    random = np.random.default_rng(7)
+    day = np.sin(2 * np.pi * np.arange(48 * 20) * STEP / 86400)
+    values = (100 + 30 * day) * np.exp(random.normal(0, 0.03, (20, len(day))))
+    values[:, 700:716] *= 0.7
+    scores = scored(values)
+    inside = scores[:, 702:716]
+    assert (inside > 0.5).mean() < 0.05
+    before = np.quantile(scores[:, 500:700], 0.99, axis=1, keepdims=True)
+    assert (inside > before).mean() > 0.9
+
+
+def test_an_excursion_is_far_from_the_level_all_through_and_a_new_level_is_learned():
+    values = np.random.default_rng(6).normal(0, 1, (1, 800))
+    values[0, 300:320] += 10
+    values[0, 500:] += 10
+    values[0, 400] = np.nan
+    distance = excursion.excursions(values, 48)[0]
+    assert np.isnan(distance[: excursion.MEMORY]).all() and np.isnan(distance[400])
+    assert distance[300:320].min() > 2 * np.nanquantile(distance[24:300], 0.9)
+    assert distance[700:].mean() < 2
+    np.testing.assert_array_equal(distance, excursion.excursions(values * 1024, 48)[0])
+
+
+def test_the_mean_is_of_neighbours_and_a_break_is_held():
+    state = lasting.Lasting(2)
+    quiet = np.zeros(2)
+    first = state.update(quiet, quiet, quiet, np.array([4.0, np.nan]))
+    np.testing.assert_allclose(first, [4 / 3.5, 0])
+    for _sample in range(30):
+        held = state.update(quiet, quiet, quiet, quiet)
+    np.testing.assert_allclose(held, [2 / 3.5, 0])
+    loud = [state.update(quiet, np.array([np.nan, 5.0]), quiet, quiet)[1] for _sample in range(2)]
+    np.testing.assert_allclose(loud, [5 / 2.5 / 3.5, (2 + 3 / 2.5) / 3.5])
+    gone = state.update(np.array([np.nan, 0]), quiet, quiet, quiet)
+    assert np.isnan(gone[0]) and not np.isnan(gone[1])
 
 
 def test_the_tail_of_noise_is_its_probability():
@@ -220,9 +283,10 @@ def test_a_lost_season_is_news():
 
 def test_distance_to_the_mean_of_the_time_of_day():
     values = np.array([[1.0, 5, np.nan, 3, np.nan, 4, 5, 8, 4]])
-    told = daily.departures(values, 3)
+    told, ahead = daily.profile(values, 3, 1)
     nan = np.nan
     np.testing.assert_allclose(told, [[nan, nan, nan, 2, nan, nan, 3, 3, 0]])
+    np.testing.assert_allclose(ahead, [[nan, nan, 1, 5, nan, 2, 5, 4, 3]])
 
 
 @given(values=arrays.arrays(np.float64, (3, 60), elements=st.one_of(st.floats(0, 1e30), st.just(np.nan))))
