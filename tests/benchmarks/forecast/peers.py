@@ -123,4 +123,4 @@ PEERS = {
     "AutoETS": statsforecast("AutoETS"),
     "AutoARIMA": statsforecast("AutoARIMA"),
 }
-SLOW = ("MSTL", "AutoETS", "AutoARIMA")
+SLOW = {"MSTL": 2, "AutoETS": 7, "AutoARIMA": 2}  # newest windows that each is scored on, of a sample of series

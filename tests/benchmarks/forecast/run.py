@@ -127,16 +127,16 @@ def rolling(data, count, names):
             length = values.shape[1]
             starts = np.linspace(length - 7 * 288 + 41, length - horizon, 7).astype(int)
             for name in names:
-                some = values[:: max(1, len(values) // 12)] if name in peers.SLOW else values
-                mase, loss, cost, _coverage = score(
-                    some, starts[-2:] if name in peers.SLOW else starts, horizon, 288, peers.PEERS[name]
-                )
-                note = f"  (sample of {len(some)} series)" if name in peers.SLOW else ""
+                slow = name in peers.SLOW
+                some = values[:: max(1, len(values) // 12)] if slow else values
+                windows = starts[-peers.SLOW.get(name, len(starts)) :]
+                mase, loss, cost, _coverage = score(some, windows, horizon, 288, peers.PEERS[name])
+                note = f"  (sample of {len(some)} series, {len(windows)} windows)" if slow else ""
                 print(
                     f"{title:24s} {horizon:4d} steps  {name:16s} {mase:7.3f} {loss:7.4f} {cost:10.2f}{note}", flush=True
                 )
                 if note:
-                    mase, loss, cost, _coverage = score(some, starts[-2:], horizon, 288, peers.PEERS["lowtide"])
+                    mase, loss, cost, _coverage = score(some, windows, horizon, 288, peers.PEERS["lowtide"])
                     print(f"{'':35s}  {'lowtide, the same':16s} {mase:6.3f} {loss:7.4f} {cost:10.2f}", flush=True)
 
 
