@@ -240,7 +240,7 @@ def _priors(
             for index, level in enumerate(levels)
         ]
         for part in design.stretches
-        for equal in [EQUAL * min(1.0, float(design.ahead[part.stop - 1]) / max(1, problem.day))]
+        for equal in [EQUAL * min(1.0, float(design.ahead[part.stop - 1]) / max(1, problem.day)) ** 2]
     ]
 
 
