@@ -32,6 +32,8 @@ from processes import ansible_playbook  # noqa: E402
 # 18 of 24 servers are needed at low tide, and all of them at the peak of the day.
 SHOP = Tier("shop", 24, 6, capacity=9, peak=205, domains=3, update={"duration": "60s", "max_unavailable": "8"})
 
+PATIENCE = 2400.0  # seconds; a low tide some minutes ahead that takes a standby less is waited for
+
 ROLLING_UPDATE = ROOT / "playbooks" / "rolling_update.yml"
 
 # One task, so that many servers at once are no burden: an update that counts itself, takes its time, installs and restarts.
@@ -159,11 +161,11 @@ class Playbook:
         """What it has printed so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait(self, timeout: float = 1200) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for its end, and return its exit code."""
         return self.process.wait(timeout)
 
-    def kill_after(self, text: str, seconds: float, timeout: float = 600) -> bool:
+    def kill_after(self, text: str, seconds: float, timeout: float = PATIENCE) -> bool:
         """Kill it so many seconds after it printed some text; whether it still ran then."""
         end = time.monotonic() + timeout
         while text not in self.output and self.process.poll() is None:
