@@ -47,8 +47,8 @@ def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: f
 
     :param x: Candidates, float32, shape (candidates, series, rows), the last one constant.
     :param y: What came, shape (series, rows). :param known: 1 where it is known, else 0.
-    :param equal: How much equal weights count, in histories of one series. Few series can't tell weights apart that hold
-        for long, and the mean of several forecasts is hard to beat (Clemen, *Combining forecasts: a review and annotated
+    :param equal: How much equal weights count for one series, in its histories; of more, less by the square of their
+        number. Few series can't tell weights apart that hold for long, and the mean of several forecasts is hard to beat (Clemen, *Combining forecasts: a review and annotated
         bibliography*, International Journal of Forecasting 5, 1989).
     """
     count = len(x)
@@ -59,7 +59,7 @@ def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: f
     for _round in range(FLEET_ROUNDS):
         weighted = flat * _reweight(target - flat @ weights, level, use)[:, None]
         gram = (weighted.T @ flat).astype(np.float64)
-        lean = (RIDGE + equal / len(y)) * np.trace(gram) / count + 1e-9
+        lean = (RIDGE + equal / len(y) ** 2) * np.trace(gram) / count + 1e-9
         side = weighted.T @ target + lean * start
         weights = np.linalg.solve(gram + lean * np.eye(count), side).astype(np.float32)
     gram /= len(y)
