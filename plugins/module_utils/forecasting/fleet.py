@@ -40,11 +40,11 @@ AHEAD = 12
 SPAN_DAYS = 18
 BLOCK = 64  # series at a time, so that they stay in cache
 PRIOR_SERIES = 96  # of a large fleet, or of a half of it, that its weights are fitted to
-EQUAL = 0.3  # how much equal weights count a day ahead and beyond, in histories of one series; less before
 HALF = 24  # series at least in each half of a fleet
 NEAR_HOURS = 2
 THIN = 1500  # samples of a series that its median and scale are told from, an odd number of steps apart
 EDGES = (3, 96, 288)  # steps ahead at which a new stretch of the horizon begins
+BURST = 96  # steps ahead beyond which candidates are kept within what they were before
 KEPT = 2**25 - 2**14  # bytes, just below the 32 MiB that glibc looks at
 
 
@@ -236,11 +236,10 @@ def _priors(
     x, y, use = _rows(values, known, thin, layout.of_rows(rows), levels)
     return [
         [
-            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level, equal)
+            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level)
             for index, level in enumerate(levels)
         ]
         for part in design.stretches
-        for equal in [EQUAL * min(1.0, float(design.ahead[part.stop - 1]) / max(1, problem.day)) ** 2]
     ]
 
 
@@ -291,11 +290,28 @@ def _series(
         for index, level in enumerate(levels):
             rows = _flat(x[index], part).swapaxes(0, 1)
             own, told = fit_own(rows, target, weight, level, priors[number][index], folds, design.newest)
-            ahead[index] = (own[:, None] @ now[index][..., steps])[:, 0]
+            asked = now[index][..., steps]
+            if design.ahead[part.start] > BURST:
+                asked = _within(asked, rows, weight)
+            ahead[index] = (own[:, None] @ asked)[:, 0]
             held_out[index] = told.reshape(held_out[index].shape)
         calibrate(np.moveaxis(ahead, 0, -1), actual[..., part], np.moveaxis(held_out, 0, -1), levels, design.folds)
         quantiles[:, :, steps], tested[..., part] = ahead, held_out
     return quantiles, actual, tested
+
+
+def _within(asked: numpy.ndarray, rows: numpy.ndarray, weight: numpy.ndarray) -> numpy.ndarray:
+    """Candidates no farther out than they were where what came after them is known.
+
+    A burst that is higher than any before it says nothing of what is hours away, and would weigh in by how high it is.
+
+    :param asked: Shape (series, candidates, steps). :param rows: Shape (series, candidates, rows).
+    :param weight: Which rows are known, shape (series, rows).
+    """
+    unknown = weight[:, None] == 0
+    low = np.where(unknown, np.inf, rows).min(axis=2, keepdims=True)
+    high = np.where(unknown, -np.inf, rows).max(axis=2, keepdims=True)
+    return np.where(low <= high, np.clip(asked, low, high), asked)
 
 
 def _warnings(problem: Problem, design: Design) -> list[list[str]]:

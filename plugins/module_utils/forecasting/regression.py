@@ -42,14 +42,11 @@ class Fleet:
     gram: numpy.ndarray
 
 
-def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float, equal: float = 0.0) -> Fleet:
+def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float) -> Fleet:
     """One regression over the rows of all series.
 
     :param x: Candidates, float32, shape (candidates, series, rows), the last one constant.
     :param y: What came, shape (series, rows). :param known: 1 where it is known, else 0.
-    :param equal: How much equal weights count for one series, in its histories; of more, less by the square of their
-        number. Few series can't tell weights apart that hold for long, and the mean of several forecasts is hard to beat (Clemen, *Combining forecasts: a review and annotated
-        bibliography*, International Journal of Forecasting 5, 1989).
     """
     count = len(x)
     weights = np.full(count, 1 / (count - 1), dtype=np.float32)
@@ -59,7 +56,7 @@ def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: f
     for _round in range(FLEET_ROUNDS):
         weighted = flat * _reweight(target - flat @ weights, level, use)[:, None]
         gram = (weighted.T @ flat).astype(np.float64)
-        lean = (RIDGE + equal / len(y) ** 2) * np.trace(gram) / count + 1e-9
+        lean = RIDGE * np.trace(gram) / count + 1e-9
         side = weighted.T @ target + lean * start
         weights = np.linalg.solve(gram + lean * np.eye(count), side).astype(np.float32)
     gram /= len(y)
