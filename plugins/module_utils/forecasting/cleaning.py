@@ -28,9 +28,8 @@ def clean(values: numpy.ndarray, step_seconds: int) -> tuple[numpy.ndarray, list
 
     :returns: float64, or float32 where that was given, shape (series, time); the warnings of each series.
     """
-    values = np.atleast_2d(
-        np.ascontiguousarray(values)
-    )  # what follows is much slower where a series is spread in memory
+    # What follows is much slower where a series is spread in memory.
+    values = np.atleast_2d(np.ascontiguousarray(values))
     if values.dtype != np.float32:
         values = values.astype(np.float64, copy=False)
     huge = HUGE[values.itemsize]

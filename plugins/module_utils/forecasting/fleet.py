@@ -44,7 +44,7 @@ HALF = 24  # series at least in each half of a fleet
 NEAR_HOURS = 2
 THIN = 1500  # samples of a series that its median and scale are told from, an odd number of steps apart
 EDGES = (3, 96, 288)  # steps ahead at which a new stretch of the horizon begins
-BURST = 96  # steps ahead beyond which candidates are kept within what they were before
+BURST = EDGES[1]  # steps ahead beyond which candidates are kept within what they were before
 KEPT = 2**25 - 2**14  # bytes, just below the 32 MiB that glibc looks at
 
 
@@ -56,6 +56,7 @@ class Design:
     :param ahead: Steps ahead that are tested, from 1, rising, shape (ahead,).
     :param stretches: Columns of *ahead* in each stretch of the horizon.
     :param folds: Rows of *moments* in each fold: neighbours, so that what is close in time stays together.
+    :param newest: The first fold of each history that is fitted to.
     """
 
     moments: numpy.ndarray
