@@ -10,14 +10,15 @@ import typing as t
 
 from . import arima, auto, ets, fleet, gbm, lstm, seasonal_naive
 from .problem import Prediction, Problem
+from .shifts import believing
 
 Model = t.Callable[[Problem], Prediction]
 
 MODELS: dict[str, Model] = {
     "arima": arima.predict,
-    "auto": auto.predict,
+    "auto": believing(auto.predict),
     "ets": ets.predict,
-    "fleet": fleet.predict,
+    "fleet": believing(fleet.predict),
     "gbm": gbm.predict,
     "lstm": lstm.predict,
     "seasonal_naive": seasonal_naive.predict,

@@ -6,7 +6,7 @@
 
     python tests/benchmarks/forecast/run.py [--data DIR] [--series N] [--peers] TABLE...
 
-Tables: speed, rolling, m4, gift, fine, coverage; all of them without a name. Peers need requirements.txt beside this file.
+Tables: speed, rolling, m4, gift, fine, coverage, levels; all of them without a name. Peers need requirements.txt beside this file.
 """
 
 from __future__ import annotations
@@ -226,7 +226,28 @@ def coverage(data, count, _names):
         print(f"{title:16s} {told[1]:.3f} {told[2]:.4f} {told[3]:.4f}", flush=True)
 
 
-TABLES = {"speed": speed, "rolling": rolling, "m4": m4, "gift": gift, "fine": fine, "coverage": coverage}
+def levels(data, count, _names):
+    """New levels: how long they last, and the loss, before the days that other tables score."""
+    import new_levels  # needs the collection linked
+
+    print("\nnew levels in Bitbrains and Azure, all but the last five days")
+    jobs = [traces.bitbrains(data, month, metric, count) for month in ("08", "09") for metric in ("cpu_pct", "mem_kb")]
+    seen = []
+    for values in (*jobs, traces.azure(data, count)):
+        end = values.shape[1] - 6 * 288
+        seen += new_levels.seen(values, range(end - 12 * 267, end + 1, 267))
+    print("\n".join(new_levels.table(seen)), flush=True)
+
+
+TABLES = {
+    "speed": speed,
+    "rolling": rolling,
+    "m4": m4,
+    "gift": gift,
+    "fine": fine,
+    "coverage": coverage,
+    "levels": levels,
+}
 
 
 def main() -> None:
