@@ -143,7 +143,7 @@ def test_a_new_level_is_carried_on_and_may_end(model, rows, hours, tomorrow):
     (told,) = answer.warnings[-1]
     assert re.fullmatch(
         rf"its level has been (100|99\.\d|10\d) higher for {hours} h, longer than ever before; it is taken to last another "
-        rf"{hours} h with a probability of 81%",
+        rf"{hours} h with a probability of 90%",
         told,
     )
     assert not any(answer.warnings[:-1])
