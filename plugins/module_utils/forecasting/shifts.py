@@ -76,7 +76,8 @@ def believing(model: t.Callable[[Problem], Prediction]) -> t.Callable[[Problem],
         answer.quantiles[shifts.rows] = _doubtful(answer.quantiles[shifts.rows], problem, shifts)
         warnings = list(answer.warnings)
         for row, since, by in zip(*(part.tolist() for part in dataclasses.astuple(shifts)), strict=True):
-            warnings[row] = [*warnings[row], _told(problem, since, by)]
+            if since <= problem.day:  # later it is no news
+                warnings[row] = [*warnings[row], _told(problem, since, by)]
         tested = None if answer.backtest is None else _put_back(answer.backtest, problem, shifts)
         if answer.repeated is not None:
             was = problem.at(problem.values[shifts.rows])
