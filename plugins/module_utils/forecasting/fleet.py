@@ -17,7 +17,7 @@ import itertools
 import typing as t
 
 from ..libraries import numpy as np
-from . import intervals
+from . import intervals, typical
 from .calendar import offsets
 from .calibration import calibrate
 from .candidates import Layout, candidates
@@ -235,13 +235,14 @@ def _priors(
     values, known = _block(problem.values[rows], centre[rows], scale[rows], problem.day)
     thin = dataclasses.replace(design, moments=design.moments[:: 2 if series > 32 else 1])
     x, y, use = _rows(values, known, thin, layout.of_rows(rows), levels)
-    return [
-        [
-            fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), level)
-            for index, level in enumerate(levels)
-        ]
-        for part in design.stretches
-    ]
+
+    def prior(part: slice, index: int) -> Fleet:
+        """That of one stretch and level."""
+        stretch = int(np.searchsorted(EDGES, design.ahead[part.start]))
+        common = typical.weights(layout.names, problem.day <= COARSE, stretch, levels[index])
+        return fit_fleet(_flat(x[index], part), _flat(y, part), _flat(use, part), levels[index], common)
+
+    return [[prior(part, index) for index in range(len(levels))] for part in design.stretches]
 
 
 def _rows(

@@ -27,6 +27,9 @@ FLOOR = 2e-6  # of the trace of a Gram matrix, added to its diagonal: some round
 FLEET_ROUNDS = 6
 OWN_ROUNDS = 3
 LEANS = (0.005, 0.5)  # weights of the fleet's mean Gram matrix, in histories of one series, that are tried
+FEW = 8  # series at most in a fleet that leans on what fleets have in common, too
+LEANS_OF_FEW = (1e-5, 1e-3, 0.03, 1.0)  # the same of such a fleet, whose matrix has that in it
+COMMON = 1.0  # how much a single series leans on it, in histories of its own
 SHARPNESS = 20  # how much more a lean with a smaller held-out loss counts
 
 
@@ -36,31 +39,44 @@ class Fleet:
 
     :param weights: Of the candidates, shape (candidates,).
     :param gram: Mean Gram matrix of a series, shape (candidates, candidates).
+    :param leans: The weights of that matrix, in histories of one series, that are tried.
     """
 
     weights: numpy.ndarray
     gram: numpy.ndarray
+    leans: tuple[float, ...] = LEANS
 
 
-def fit_fleet(x: numpy.ndarray, y: numpy.ndarray, known: numpy.ndarray, level: float) -> Fleet:
+def fit_fleet(
+    x: numpy.ndarray,
+    y: numpy.ndarray,
+    known: numpy.ndarray,
+    level: float,
+    common: numpy.ndarray | None = None,
+) -> Fleet:
     """One regression over the rows of all series.
 
     :param x: Candidates, float32, shape (candidates, series, rows), the last one constant.
     :param y: What came, shape (series, rows). :param known: 1 where it is known, else 0.
+    :param common: The weights that fleets have in common, shape (candidates,); None where nobody knows. They count less
+        by the cube of the number of series, and nothing in a fleet of more than a few.
     """
-    count = len(x)
+    count, series = len(x), len(y)
     weights = np.full(count, 1 / (count - 1), dtype=np.float32)
     weights[-1] = 0
-    start = weights
+    start, few = weights, common is not None and series <= FEW
+    more, toward = (COMMON / series**3, common) if few else (0.0, start)
     flat, target, use = np.ascontiguousarray(x.reshape(count, -1).T), y.ravel(), known.ravel()
     for _round in range(FLEET_ROUNDS):
         weighted = flat * _reweight(target - flat @ weights, level, use)[:, None]
         gram = (weighted.T @ flat).astype(np.float64)
-        lean = RIDGE * np.trace(gram) / count + 1e-9
-        side = weighted.T @ target + lean * start
-        weights = np.linalg.solve(gram + lean * np.eye(count), side).astype(np.float32)
-    gram /= len(y)
-    return Fleet(weights, (gram + 1e-3 * (np.trace(gram) / count + 1e-9) * np.eye(count)).astype(np.float32))
+        size = np.trace(gram) / count
+        lean = RIDGE * size + 1e-9
+        side = weighted.T @ target + lean * start + more * size * toward
+        weights = np.linalg.solve(gram + (lean + more * size) * np.eye(count), side).astype(np.float32)
+    gram /= series
+    gram += (1e-3 + more) * (np.trace(gram) / count + 1e-9) * np.eye(count)
+    return Fleet(weights, gram.astype(np.float32), LEANS_OF_FEW if few else LEANS)
 
 
 def fit_own(
@@ -86,7 +102,7 @@ def fit_own(
     every = slice(0, y.shape[1])
     for _round in range(OWN_ROUNDS - 1):
         weighted = _weighted(x, y, known, level, weights)
-        weights = _solve(*_products(weighted, x, y, every), fleet, LEANS[-1])
+        weights = _solve(*_products(weighted, x, y, every), fleet, fleet.leans[-1])
     weighted = _weighted(x, y, known, level, weights)
     parts = [_products(weighted, x, y, fold) for fold in folds]
     solved = np.concatenate([_solutions(parts, first, fleet) for first in newest], axis=2)
@@ -110,7 +126,7 @@ def _solutions(parts: list[tuple[numpy.ndarray, numpy.ndarray]], first: int, fle
     grams = [gram, *(gram - part if fold >= first else gram for fold, (part, _side) in enumerate(parts))]
     sides = [side, *(side - part if fold >= first else side for fold, (_gram, part) in enumerate(parts))]
     grams, sides = np.stack(grams), np.stack(sides)
-    return np.stack([_solve(grams, sides, fleet, lean) for lean in LEANS], axis=2)
+    return np.stack([_solve(grams, sides, fleet, lean) for lean in fleet.leans], axis=2)
 
 
 def _weighted(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import statistics
+import unittest.mock
 import warnings
 
 import numpy as np
-from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast
+from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting import forecast, regression
 from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.seasonal_naive import newest_known
 
 
@@ -23,6 +24,11 @@ def lowtide(model: str = "auto"):
         return np.nan_to_num(answer.quantiles)
 
     return predict
+
+
+def by_itself():
+    """While it is entered, a series alone does not lean on what fleets have in common."""
+    return unittest.mock.patch.object(regression, "COMMON", 0.0)
 
 
 def seasonal_naive(values, horizon, day, levels):

@@ -6,12 +6,14 @@
 
     python tests/benchmarks/forecast/run.py [--data DIR] [--series N] [--peers] TABLE...
 
-Tables: speed, rolling, m4, gift, fine, coverage, levels; all of them without a name. Peers need requirements.txt beside this file.
+Tables: speed, rolling, m4, gift, fine, coverage, alone, levels, typical; all of them without a name. Peers need requirements.txt
+beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import pathlib
 import subprocess
@@ -26,8 +28,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import conftest
 import fine as fine_steps
+import new_levels
 import peers
 import traces
+import typical_weights
 
 DECILES = tuple(round(level / 10, 1) for level in range(1, 10))
 SPEED = """
@@ -228,8 +232,6 @@ def coverage(data, count, _names):
 
 def levels(data, count, _names):
     """New levels: how long they last, and the loss, before the days that other tables score."""
-    import new_levels  # needs the collection linked
-
     print("\nnew levels in Bitbrains and Azure, all but the last five days")
     jobs = [traces.bitbrains(data, month, metric, count) for month in ("08", "09") for metric in ("cpu_pct", "mem_kb")]
     seen = []
@@ -239,6 +241,58 @@ def levels(data, count, _names):
     print("\n".join(new_levels.table(seen)), flush=True)
 
 
+def alone(data, count, _names):
+    """One series at a time, with and without what fleets have in common, relative to seasonal naive."""
+    print("\none series alone: MASE, loss of 0.5, 0.9, 0.99 relative to seasonal naive, coverage of 0.9, 0.99")
+    jobs = {
+        "clusters and a site": traces.aggregates(data),
+        "machines": dict(enumerate([*traces.bitbrains(data, "09", count=20), *traces.azure(data, 20)])),
+    }
+    for title, some in jobs.items():
+        for horizon, day in ((12, 288), (48, 288), (288, 288), (480, 288), (48, 24)):
+            for how, context in (("leaning", contextlib.nullcontext), ("by itself", peers.by_itself)):
+                with context():
+                    found = [_alone(values, horizon, day) for values in list(some.values())[:count]]
+                mase, loss, *covered = zip(*(one for one in found if one is not None), strict=True)
+                ratios = "  ".join(f"{np.exp(np.mean(np.log(part))):.3f}" for part in (mase, loss))
+                shares = "  ".join(f"{np.mean(part):.3f}" for part in covered)
+                print(
+                    f"{title:20s} {'5T' if day == 288 else 'H':2s} {horizon:4d}  {how:10s} {ratios}   {shares}",
+                    flush=True,
+                )
+
+
+def _alone(values, horizon, day):
+    """What one series has at six moments of its last days; None where it does not vary, or is too short."""
+    values = values[None] if day == 288 else traces.hourly(values[None])
+    apart = max(horizon, day // 2 + 7)
+    starts = [values.shape[1] - horizon - back * apart for back in range(6)]
+    if starts[-1] < 8 * day or np.isnan(values).mean() > 0.1:
+        return None
+    levels = (0.5, 0.9, 0.99)
+    base = score(values, starts, horizon, day, peers.seasonal_naive, levels)
+    own = score(values, starts, horizon, day, peers.PEERS["lowtide"], levels)
+    if not (base[0] > 0 and base[1] > 0 and own[0] > 0):
+        return None
+    return own[0] / base[0], own[1] / base[1], own[3][1], own[3][2]
+
+
+def typical(data, count, _names):
+    """The weights that fleets have in common, all but the last five days; not one of the tables printed without a name."""
+    fleets = [
+        (f"{month} {metric}", traces.bitbrains(data, month, metric, count)[:, : -5 * 288])
+        for month in ("08", "09")
+        for metric in ("cpu_pct", "mem_kb")
+    ]
+    fleets.append(("azure", traces.azure(data, count)[:, : -5 * 288]))
+    jobs = [(name, values, 288) for name, values in fleets]
+    jobs += [(name, traces.hourly(values), 24) for name, values in fleets]
+    known, _after = traces.m4_hourly(data)
+    for length in sorted({len(line) for line in known}):
+        jobs.append(("m4", np.stack([line for line in known if len(line) == length]), 24))
+    print("\n".join(typical_weights.table(jobs)), flush=True)
+
+
 TABLES = {
     "speed": speed,
     "rolling": rolling,
@@ -246,7 +300,9 @@ TABLES = {
     "gift": gift,
     "fine": fine,
     "coverage": coverage,
+    "alone": alone,
     "levels": levels,
+    "typical": typical,
 }
 
 

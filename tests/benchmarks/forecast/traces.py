@@ -51,3 +51,19 @@ def hourly(values: np.ndarray) -> np.ndarray:
     parts = values[:, -(values.shape[1] // 12 * 12) :].reshape(len(values), -1, 12)
     count = (~np.isnan(parts)).sum(axis=2)
     return np.where(count > 0, np.nansum(parts, axis=2) / np.maximum(count, 1), np.nan)
+
+
+def aggregates(data: pathlib.Path) -> dict[str, np.ndarray]:
+    """Loads of whole clusters and of one site by name, shape (time,), 5-minute steps."""
+    found = {}
+    for name in ("azure_v2", "google2019", "alibaba2018"):
+        with (data / f"dct_{name}_5min.csv").open() as lines:
+            rows = csv.reader(lines)
+            metrics = next(rows)
+            columns = np.array(list(rows), dtype=float).T
+        found.update({f"{name} {metric}": column for metric, column in zip(metrics, columns, strict=True)})
+    with gzip.open(data / "worldcup98_1min.csv.gz", "rt") as lines:
+        requests = np.genfromtxt(lines, delimiter=",", skip_header=1, usecols=-1)
+    requests = requests[: len(requests) // 5 * 5].reshape(-1, 5)
+    found["worldcup98"] = np.where(np.isnan(requests).all(axis=1), np.nan, np.nansum(requests, axis=1))
+    return found
