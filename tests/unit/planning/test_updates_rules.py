@@ -116,6 +116,12 @@ def test_the_risk_is_of_the_whole_batch():
         ([100.0] * 6, {}, "it begins as soon as it can"),
         ([350.0] * 3 + [100.0] * 6, {}, "at 2026-03-29T00:00:00Z pool 'web' needs 4 servers in service, and has 4"),
         ([200.0] * 3 + [100.0] * 6, {}, "is from 2026-03-29T00:00:00Z on, and displaces 25% more load"),
+        (
+            [200.0] * 3 + [150.0] + [100.0] * 6,
+            {},
+            "begun as soon as it can, at 2026-03-29T00:00:00Z, it displaces 25% more load; begun before 2026-03-29T00:20:00Z, the "
+            "best of it is from 2026-03-29T00:15:00Z on, and displaces 12% more load",
+        ),
         ([100.0] * 9, {"closed": [(0, 10)]}, "may not be updated before 2026-03-29T00:10:00Z"),
     ],
 )

@@ -123,16 +123,36 @@ def _why_not_sooner(case: Case, found: Attempt) -> str:
     woken = {name: len(names) for name, names in case.standbys.items()}
     earlier = case.attempt(woken, quick=True, before=begin)
     if earlier is not None:
-        more = earlier.solution.cost / found.solution.cost - 1 if found.solution.cost > 0 else 0.0
-        # The one chosen may displace a little more than the least, where that saves time.
-        how = f"displaces {more:.0%} more load" if more >= 0.005 else "displaces no less load, or takes longer"
+        best = earlier.solution.begin
+        text = (
+            f"begun before {timing.iso(case.time(begin))}, the best of it is from {timing.iso(case.time(best))} on, and "
+            f"{_displaced(earlier, found)}"
+        )
+        soonest = None if case.large else _soonest(case, woken)
+        if soonest is None or soonest.solution.begin > best - 1e-6:
+            return text
         return (
-            f"begun before {timing.iso(case.time(begin))}, the best of it is from "
-            f"{timing.iso(case.time(earlier.solution.begin))} on, and {how}"
+            f"begun as soon as it can, at {timing.iso(case.time(soonest.solution.begin))}, it {_displaced(soonest, found)}; "
+            f"{text}"
         )
     name = case.stages[0].pool
     room = case.rooms(woken)[name]
     return obstacle(case, room, case.earliest)
+
+
+def _soonest(case: Case, woken: dict[str, int]) -> Attempt | None:
+    """The best that begins now, or when the standbys are ready; None where neither can."""
+    ready = case.rooms(woken)[case.stages[0].pool].ready
+    attempts = (
+        case.attempt(woken, quick=True, at=moment) for moment in sorted({case.earliest, max(case.earliest, ready)})
+    )
+    return next((attempt for attempt in attempts if attempt is not None), None)
+
+
+def _displaced(other: Attempt, found: Attempt) -> str:
+    """How much more load another attempt displaces than the one chosen, which may displace a little more to save time."""
+    more = other.solution.cost / found.solution.cost - 1 if found.solution.cost > 0 else 0.0
+    return f"displaces {more:.0%} more load" if more >= 0.005 else "displaces no less load, or takes longer"
 
 
 def obstacle(case: Case, room: Room, moment: float) -> str:
