@@ -107,7 +107,7 @@ def find(problem: Problem) -> Shifts:
 def _find(values: numpy.ndarray, width: int, day: int) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """The same of some series, looked at in blocks of *width* samples, of which *day* are a day."""
     blocks = values.shape[1] // (width * day) * day
-    means = _means(values[:, values.shape[1] - blocks * width :], width)
+    means, seen = _means(values[:, values.shape[1] - blocks * width :], width)
     usual = np.median(means.reshape(len(means), -1, day), axis=1)
     rest = means - np.tile(usual, blocks // day)
     by = np.median(rest[:, -FEWEST:], axis=1)
@@ -119,10 +119,12 @@ def _find(values: numpy.ndarray, width: int, day: int) -> tuple[numpy.ndarray, n
         inside = (lasted >= FEWEST) & (lasted <= blocks // 2)
         rows, beyond, lasted = rows[inside], beyond[inside], lasted[inside]
         by = _median(rest[rows], np.arange(blocks) >= blocks - lasted[:, None])
+    count = (seen[rows] & (np.arange(blocks) >= blocks - lasted[:, None])).sum(axis=1)
     newest = values[rows, -max(1, width // 2) :]
     known = ~np.isnan(newest)
     lately = _median(newest, known) - usual[rows, -1]
-    there = (lasted >= TIMES * _longest_before(beyond, lasted)) & _is_level(rest[rows], by, lasted)
+    there = (count >= FEWEST) & (count >= TIMES * _longest_before(beyond, lasted))
+    there &= _is_level(rest[rows], by, lasted)
     there &= _beyond(lately[:, None], by)[:, 0] | ~known.any(axis=1)
     rows, by, lasted = rows[there], by[there], lasted[there]
     return rows, _since(values[rows], usual[rows], by, lasted, width), by
@@ -153,18 +155,19 @@ def _is_level(rest: numpy.ndarray, by: numpy.ndarray, lasted: numpy.ndarray) -> 
     return (np.abs(drift) <= DRIFT * far) & (uneven <= UNEVEN * far) & (jump * np.sign(by) >= ABRUPT * far)
 
 
-def _means(values: numpy.ndarray, width: int) -> numpy.ndarray:
-    """Means of blocks of samples; of one without a sample, that of the one before. Shape (series, blocks)."""
+def _means(values: numpy.ndarray, width: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Means of blocks of samples, of one without a sample that of the one before; which have one. Shape (series, blocks)."""
     parts = np.ascontiguousarray(values).reshape(len(values), -1, width)
     means = parts @ np.full(width, 1 / width, dtype=values.dtype)
-    unknown = np.nonzero(np.isnan(means))
+    unknown, seen = np.nonzero(np.isnan(means)), np.ones(means.shape, dtype=bool)
     if len(unknown[0]):
         some = parts[unknown]
         count = (~np.isnan(some)).sum(axis=1)
         means[unknown] = np.where(count > 0, np.nansum(some, axis=1) / np.maximum(count, 1), np.nan)
+        seen[unknown] = count > 0
         gaps = np.unique(unknown[0])
         means[gaps] = np.nan_to_num(newest_known(means[gaps]))
-    return means
+    return means, seen
 
 
 def _median(values: numpy.ndarray, where: numpy.ndarray) -> numpy.ndarray:

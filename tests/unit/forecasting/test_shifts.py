@@ -115,6 +115,14 @@ def test_gaps_neither_make_nor_hide_a_level():
     assert found(values) == []
 
 
+@pytest.mark.parametrize(("samples", "missing"), [(12, 60), (30, 12), (30, 300)])
+def test_a_burst_before_a_gap_is_no_level_however_long_nothing_comes(samples, missing):
+    values = days()
+    values[0, -samples - missing :] += 100
+    values[0, -missing:] = np.nan
+    assert found(values) == []
+
+
 @hypothesis.given(
     move=st.floats(-1e4, 1e4), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 50), since=st.integers(36, 2000)
 )
