@@ -37,7 +37,8 @@ options:
       - V(flat_line) finds values that stand still or are missing, V(level_shift) and V(variance_change) what they say.
       - V(novelty) is the distance to the nearest value ever seen, V(residual) the error of a short forecast, V(time_of_day)
         how far an hour is from the average of that time of day, V(excursion) how far a sample is from the level of the
-        last hours once the usual day is taken out.
+        last hours once the usual day is taken out, V(spread) how restless the last hour is beside what is usual at that time
+        of day.
       - V(matrix_profile) compares the last hour with every hour before; its time grows with the square of
         O(history_window).
       - V(isolation_forest) and V(one_class_svm) are those of scikit-learn. V(three_sigma) is there to compare with.
@@ -54,6 +55,7 @@ options:
       - one_class_svm
       - peers
       - residual
+      - spread
       - three_sigma
       - time_of_day
       - variance_change

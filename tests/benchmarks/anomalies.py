@@ -4,7 +4,7 @@
 
 """How well anomalies are found, and how fast: prints the tables of docs/anomalies.md.
 
-python tests/benchmarks/anomalies.py --data ../shared/data [nab|kpi|faults|clean|speed ...]
+python tests/benchmarks/anomalies.py --data ../shared/data [nab|kpi|faults|clean|noise|speed ...]
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import anomalies_nab as nab  # noqa: E402
 import anomalies_rivals as rivals  # noqa: E402
 import anomalies_vus as vus  # noqa: E402
 import conftest  # noqa: E402
+import scipy.signal  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import flags, scoring, stream  # noqa: E402
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.frame import Frame, clean  # noqa: E402
@@ -101,6 +102,30 @@ def run_clean(data: pathlib.Path) -> None:
             )
 
 
+def run_noise() -> None:
+    """Flags raised for each asked, on noise at several steps; the correlation of what is not white is that of time."""
+    random = np.random.default_rng(3)
+    for step, series in ((60, 20), (300, 30), (900, 60), (3600, 60)):
+        time = 30 * 86400 // step
+        day = np.sin(2 * np.pi * np.arange(time) * step / 86400)
+        keep = 0.95 ** (step / 300)
+        white = random.normal(size=(series, time + 2000))
+        red = scipy.signal.lfilter([np.sqrt(1 - keep**2)], [1, -keep], white, axis=1)[:, 2000:]
+        white = random.normal(size=(series, time))
+        kinds = {
+            "white": 10 + white,
+            "autoregressive": 50 + 3 * red,
+            "day, lognormal": np.exp(2 + 0.5 * day + 0.2 * white),
+        }
+        for name, values in kinds.items():
+            frame = Frame(clean(values), step)
+            scores = scoring.score_frame(frame, "auto")
+            cells = (
+                f"{rate:g}: {len(flags.find(frame, scores, rate=rate)) / series / rate:.2f}" for rate in (0.5, 1, 2, 4)
+            )
+            print(f"noise, {step} s, {name} ({series} series of 30 days): raised for each asked, {', '.join(cells)}")
+
+
 def run_faults(data: pathlib.Path, detectors: list[str]) -> None:
     """Recall and delay of injected faults at one false alarm per series and week on the same series without them."""
     for name, values in holdout(data).items():
@@ -168,7 +193,7 @@ def main() -> int:
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("../shared/data"))
     parser.add_argument("--detectors", nargs="+", default=None)
     parser.add_argument("--final", action="store_true", help="part kpi: the sets that nothing was chosen on")
-    parser.add_argument("part", nargs="*", default=["nab", "kpi", "clean", "faults", "speed"])
+    parser.add_argument("part", nargs="*", default=["nab", "kpi", "clean", "noise", "faults", "speed"])
     asked = parser.parse_args()
     if not asked.data.is_dir():
         print(f"There are no traces at {asked.data}: name their folder with --data.", file=sys.stderr)
@@ -180,6 +205,8 @@ def main() -> int:
         run_kpi(asked.data, asked.detectors or names, final=asked.final)
     if "clean" in asked.part:
         run_clean(asked.data)
+    if "noise" in asked.part:
+        run_noise()
     if "faults" in asked.part:
         run_faults(asked.data, asked.detectors or list(RIVALS))
     if "speed" in asked.part:

@@ -23,6 +23,7 @@ from .novelty import novelty
 from .profile import matrix_profile
 from .residual import residual
 from .shift import level_shift, three_sigma, variance_change
+from .spread import spread
 
 if t.TYPE_CHECKING:
     import numpy
@@ -43,6 +44,7 @@ DETECTORS: dict[str, Detector] = {
     "one_class_svm": one_class_svm,
     "peers": peers,
     "residual": residual,
+    "spread": spread,
     "three_sigma": three_sigma,
     "time_of_day": time_of_day,
     "variance_change": variance_change,

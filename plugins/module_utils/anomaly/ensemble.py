@@ -18,20 +18,22 @@ from .flat import standstill
 from .logarithm import logarithms
 from .novelty import nearest
 from .residual import errors, means
+from .spread import unrest
 
 if t.TYPE_CHECKING:
     import numpy
 
     from .frame import Frame
 
-#: Of surprise that each member needs more than the others: what stands still does so often, and would crowd out the rest.
-HANDICAPS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.3)
-LOGARITHM, ERROR, EXCURSION = 1, 3, 6  # places of members in the list
+#: Of surprise that each member needs more than the others: what stands still does so often, and an hour is often far from
+#: those before it for a day or two. They would crowd out the rest.
+HANDICAPS = (0.0, 0.0, 0.0, 0.1, 0.0, 0.3)
+LOGARITHM, ERROR, EXCURSION = 1, 2, 6  # places of members in the list
 
 
 def ensemble(frame: Frame) -> list[numpy.ndarray]:
-    """Detector, the default: novelty of the value, its logarithm, its short mean and the forecast error; how far the
-    short mean is from the average at this time of day; standing still; how far the logarithm is from its level of late.
+    """Detector, the default: novelty of the value, its logarithm and the forecast error; how far the hour's mean and
+    spread are from their averages at this time of day; standing still; how far the logarithm is from its level of late.
 
     The forecast is one of the logarithm, and its error is taken as it is: in scales of the last day's errors, a busy
     day would make the next one's errors small.
@@ -42,9 +44,9 @@ def ensemble(frame: Frame) -> list[numpy.ndarray]:
     return [
         nearest(frame.values),
         nearest(logs),
-        nearest(means(frame.values, frame.hour)),
         nearest(error * scale),
         departures,
+        unrest(logs, frame.hour, frame.day),
         standstill(frame.values),
         excursions(logs - usual, frame.day),
     ]

@@ -20,11 +20,12 @@ from .logarithm import Logarithm
 from .novelty import Seen
 from .residual import Residual, RunningMean
 from .scoring import Verdict
+from .spread import Spread
 
 if t.TYPE_CHECKING:
     import numpy
 
-NOVELTIES = 4  # members that are distances to what was seen: value, logarithm, short mean, forecast error
+NOVELTIES = 3  # members that are distances to what was seen: value, logarithm, forecast error
 
 
 class Stream:
@@ -39,9 +40,10 @@ class Stream:
         self.step_seconds = step_seconds
         self.seen = [Seen(frame.values) for _member in range(NOVELTIES)]
         self.still = Standstill(series)
-        self.mean = RunningMean(series, frame.hour)
         self.mean_of_logarithm = RunningMean(series, frame.hour)
         self.daily = DailyMean(series, frame.day)
+        self.spread = Spread(series, frame.hour)
+        self.usual_spread = DailyMean(series, frame.day)
         self.logarithm = Logarithm(series)
         self.residual = Residual(series, frame.day)
         self.excursion = Excursion(series, frame.day)
@@ -53,18 +55,20 @@ class Stream:
         now = clean(np.asarray(values, dtype=np.float64)[:, None])[:, 0]
         logs = self.logarithm.update(now)
         error, _expected, scale = self.residual.update(logs)
-        inputs = now, logs, self.mean.update(now), error * scale
+        inputs = now, logs, error * scale
         members = [seen.update(value) for seen, value in zip(self.seen, inputs, strict=True)]
         usual = self.daily.ahead(self._half)
         members.append(self.daily.update(self.mean_of_logarithm.update(logs)))
+        members.append(self.usual_spread.update(self.spread.update(logs)))
         members.append(self.still.update(now))
         members.append(self.excursion.update(logs - usual))
         return self.verdict.update(members)
 
     def _parts(self) -> dict[str, t.Any]:
-        parts = {"mean": self.mean, "residual": self.residual, "still": self.still, "excursion": self.excursion}
+        parts = {"residual": self.residual, "still": self.still, "excursion": self.excursion}
         parts |= {"tail": self.verdict.tail, "onset": self.verdict.onset, "lasting": self.verdict.lasting}
         parts |= {"logarithm": self.logarithm, "mean_of_logarithm": self.mean_of_logarithm, "daily": self.daily}
+        parts |= {"spread": self.spread, "usual_spread": self.usual_spread}
         parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
         return parts
 

@@ -88,6 +88,12 @@ def test_no_more_flags_than_asked_of_noise():
     assert 0 < len(found) / 7.5 <= 8.0
 
 
+def test_as_many_flags_as_asked_of_noise_at_a_minute():
+    values = 50 + np.random.default_rng(6).normal(0, 3, (12, 10 * 1440))
+    found = flags.find(Frame(values, 60), anomaly.score(values, step_seconds=60), rate=4.0)
+    assert 8 <= len(found) <= 32
+
+
 def test_a_few_days_are_enough_to_flag_what_is_far_out():
     """A rank of 384 samples can't be below 1 / 384, however far out a sample is."""
     random = np.random.default_rng(8)

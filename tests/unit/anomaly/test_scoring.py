@@ -12,10 +12,12 @@ from ansible_collections.lowtide.fleet.plugins.module_utils import anomaly
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly import (
     daily,
     excursion,
+    frame,
     lasting,
     novelty,
     residual,
     scoring,
+    spread,
     tail,
 )
 from ansible_collections.lowtide.fleet.plugins.module_utils.anomaly.detectors import GROUPED
@@ -279,6 +281,43 @@ def test_a_lost_season_is_news():
     assert seen["auto"] > 0.9
     assert seen["time_of_day"] > 0.9
     assert seen["novelty"] < 0.5
+
+
+def test_what_stands_almost_still_or_trembles_at_its_usual_level_is_news():
+    """Of a restless load, no value is new, and the mean is as ever."""
+    random = np.random.default_rng(9)
+    noise = random.normal(0, 1, (40, 48 * 12))
+    values = 50 + 5 * noise
+    values[:20, 492:540] = 50 + noise[:20, 492:540]
+    values[20:, 492:540] = 50 + 12 * (-1) ** np.arange(48)
+    seen = {
+        detector: (scored(values, detector)[:, 492:540] > 0.5).any(axis=1).reshape(2, 20).mean(axis=1)
+        for detector in ("auto", "spread", "time_of_day")
+    }
+    assert (seen["spread"] > 0.8).all()
+    assert (seen["auto"] > 0.8).all()
+    assert (seen["time_of_day"] < 0.3).all()
+
+
+@given(
+    values=arrays.arrays(np.float64, (2, 60), elements=st.one_of(st.floats(-40, 40), st.just(np.nan))),
+    memory=st.integers(2, 8),
+)
+@settings(max_examples=30, deadline=None)
+def test_spread_is_the_standard_deviation_with_weights_that_fall(values, memory):
+    told = frame.replayed(spread.Spread(2, memory), values)
+    for row in range(2):
+        known, weights = [], []
+        for column, value in enumerate(values[row]):
+            if not np.isnan(value):
+                share = 1 / min(len(known) + 1, memory)
+                weights = [weight * (1 - share) for weight in weights] + [share]
+                known.append(value)
+            if np.isnan(value) or len(known) < memory:
+                assert np.isnan(told[row, column])
+                continue
+            variance = np.cov(known, aweights=weights, ddof=0)
+            assert told[row, column] == pytest.approx(np.log(np.sqrt(variance) + spread.LEAST), abs=1e-4)
 
 
 def test_distance_to_the_mean_of_the_time_of_day():
