@@ -58,13 +58,15 @@ def ten_seconds(model: str):
     return predict
 
 
-def statsforecast(name: str):
-    """MSTL, AutoETS or AutoARIMA of the library statsforecast, with its own intervals."""
+def statsforecast(name: str, *, days: tuple[int, ...] = (1,)):
+    """MSTL, AutoETS or AutoARIMA of the library statsforecast, with its own intervals; MSTL with seasons of so many days."""
 
     def predict(values, horizon, day, levels):
         models = importlib.import_module("statsforecast.models")
         made = {
-            "MSTL": lambda: models.MSTL(season_length=[day], trend_forecaster=models.AutoETS(model="ZZN")),
+            "MSTL": lambda: models.MSTL(
+                season_length=[day * many for many in days], trend_forecaster=models.AutoETS(model="ZZN")
+            ),
             "AutoETS": lambda: models.AutoETS(season_length=day if day <= 24 else 1),
             "AutoARIMA": lambda: models.AutoARIMA(season_length=day if day <= 24 else 1),
         }[name]

