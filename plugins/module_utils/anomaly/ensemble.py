@@ -48,5 +48,5 @@ def ensemble(frame: Frame) -> list[numpy.ndarray]:
         departures,
         unrest(logs, frame.hour, frame.day),
         standstill(frame.values),
-        excursions(logs - usual, frame.day),
+        excursions(logs - usual, frame.day, frame.hour),
     ]

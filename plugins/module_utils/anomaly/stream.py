@@ -46,7 +46,7 @@ class Stream:
         self.usual_spread = DailyMean(series, frame.day)
         self.logarithm = Logarithm(series)
         self.residual = Residual(series, frame.day)
-        self.excursion = Excursion(series, frame.day)
+        self.excursion = Excursion(series, frame.day, frame.hour)
         self.verdict = Verdict(EXCURSION + 1, series, step_seconds, default=True)
         self._half = frame.hour // 2
 
@@ -69,6 +69,7 @@ class Stream:
         parts |= {"tail": self.verdict.tail, "onset": self.verdict.onset, "lasting": self.verdict.lasting}
         parts |= {"logarithm": self.logarithm, "mean_of_logarithm": self.mean_of_logarithm, "daily": self.daily}
         parts |= {"spread": self.spread, "usual_spread": self.usual_spread}
+        parts |= {"excursion_hourly": self.excursion.hourly, "excursion_usual": self.excursion.usual}
         parts |= {f"seen{member}": part for member, part in enumerate(self.seen)}
         return parts
 

@@ -169,11 +169,25 @@ def test_an_excursion_is_far_from_the_level_all_through_and_a_new_level_is_learn
     values[0, 300:320] += 10
     values[0, 500:] += 10
     values[0, 400] = np.nan
-    distance = excursion.excursions(values, 48)[0]
+    distance = excursion.excursions(values, 48, 6)[0]
     assert np.isnan(distance[: excursion.MEMORY]).all() and np.isnan(distance[400])
     assert distance[300:320].min() > 2 * np.nanquantile(distance[24:300], 0.9)
     assert distance[700:].mean() < 2
-    np.testing.assert_array_equal(distance, excursion.excursions(values * 1024, 48)[0])
+    np.testing.assert_array_equal(distance, excursion.excursions(values * 1024, 48, 6)[0])
+
+
+def test_an_excursion_is_measured_by_what_is_usual_at_its_time_of_day():
+    """The same distance is strange at noon, when samples lie close, and nothing at night."""
+    random = np.random.default_rng(12)
+    time = np.arange(48 * 30)
+    night = time % 48 < 24
+    values = random.normal(0, np.where(night, 1.0, 0.1), (20, len(time)))
+    values[:, [28 * 48 + 12, 28 * 48 + 36]] += 1.5
+    distance = excursion.excursions(values, 48, 6)
+    assert np.median(distance[:, 28 * 48 + 36]) > 5 * np.median(distance[:, 28 * 48 + 12])
+    calm = distance[:, 20 * 48 : 28 * 48]
+    at_night = night[20 * 48 : 28 * 48]
+    assert 0.5 < np.median(calm[:, at_night]) / np.median(calm[:, ~at_night]) < 2  # of samples, 10
 
 
 def test_the_mean_is_of_neighbours_and_a_break_is_held():
