@@ -107,7 +107,7 @@ anomalies:
       type: float
       returned: always
     direction:
-      description: V(high) or V(low), or V(unusual) for a value within the expected range that is new all the same.
+      description: V(high) or V(low), or V(unusual) for a value within the expected range that is strange all the same.
       type: str
       returned: always
     value:
@@ -125,6 +125,28 @@ anomalies:
           returned: always
         high:
           description: Upper bound, or none where nothing was expected.
+          type: float
+          returned: always
+    unusual:
+      description: How the newest hour of it differs from the same hour of all days before, at most 14, where
+        RV(anomalies[].direction) is V(unusual); none where it does not.
+      type: dict
+      returned: always
+      contains:
+        what:
+          description: V(mean), or V(spread), its standard deviation.
+          type: str
+          returned: always
+        over_seconds:
+          description: How long that is taken over, an hour, or six steps where these are longer.
+          type: int
+          returned: always
+        now:
+          description: That of the hour.
+          type: float
+          returned: always
+        usual:
+          description: The median of the days before.
           type: float
           returned: always
     words:

@@ -16,6 +16,7 @@ from .. import options, timing
 from ..anomaly import DETECTORS, flags, score, score_groups
 from ..anomaly.detectors import GROUPED
 from ..anomaly.frame import Frame, clean
+from ..anomaly.usual import beside_usual
 from ..errors import InvalidOption, NotEnoughHistory
 from ..history import marks
 from ..history.base import Mark
@@ -293,7 +294,7 @@ def in_pool(series: Series, name: str, pool: dict[str, t.Any], asked: Asked) -> 
     oldest = series.end.timestamp() - asked.since_seconds
     times = series.times
     lately = [flag for flag in found if flag.open or times[flag.last] > oldest]
-    return [_item(flag, lately, series, pool) for flag in lately]
+    return [_item(flag, lately, series, pool, frame) for flag in lately]
 
 
 def _scores(frame: Frame, keys: t.Sequence[SeriesKey], asked: Asked) -> numpy.ndarray:
@@ -309,7 +310,9 @@ def _scores(frame: Frame, keys: t.Sequence[SeriesKey], asked: Asked) -> numpy.nd
     return scores
 
 
-def _item(flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict[str, t.Any]) -> dict[str, t.Any]:
+def _item(
+    flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict[str, t.Any], frame: Frame
+) -> dict[str, t.Any]:
     key = series.keys[flag.row]
     times = series.times
     first, last = int(times[flag.start]), int(times[flag.last])
@@ -328,7 +331,12 @@ def _item(flag: flags.Flag, others: list[flags.Flag], series: Series, pool: dict
         "direction": flag.direction,
         "value": _finite(flag.value),
         "expected": {"low": _finite(flag.low), "high": _finite(flag.high)},
+        "unusual": None,
     }
+    if flag.direction == "unusual":
+        seen = beside_usual(frame.values[flag.row], flag.last, frame.hour, frame.day)
+        if seen is not None:
+            item["unusual"] = {**dataclasses.asdict(seen), "over_seconds": frame.hour * frame.step_seconds}
     item["words"] = words(item, unit or "", _peers(flag, others, series))
     return item
 
@@ -362,6 +370,8 @@ def words(item: dict[str, t.Any], unit: str, peers: str | None) -> str:
         text += (
             f"{value / high:.1f} times the 99 % bound ({_number(value)}{unit}, expected up to {_number(high)}{unit})"
         )
+    elif item["unusual"]:
+        text += _beside_usual(item["unusual"], unit)
     elif low is not None and high is not None:
         what = {"high": "unusually high", "low": "unusually low"}.get(item["direction"], "unlike anything before")
         text += f"{what} ({_number(value)}{unit}, expected {_number(low)} to {_number(high)}{unit})"
@@ -373,6 +383,15 @@ def words(item: dict[str, t.Any], unit: str, peers: str | None) -> str:
     else:
         text += f" from {since} for {timing.words(item['duration_seconds'])}"
     return text + (f"; {peers}." if peers else ".")
+
+
+def _beside_usual(seen: dict[str, t.Any], unit: str) -> str:
+    now, usual = (f"{_number(seen[name])}{unit}" for name in ("now", "usual"))
+    more, span = seen["now"] > seen["usual"], timing.words(seen["over_seconds"])
+    if seen["what"] == "mean":
+        return f"{'higher' if more else 'lower'} than usual at this time of day (a mean of {now} over {span}, usually {usual})"
+    what = "more restless than usual" if more else "hardly moves, unlike usual"
+    return f"{what} at this time of day (varies by {now} over {span}, usually by {usual})"
 
 
 def _finite(value: float) -> float | None:

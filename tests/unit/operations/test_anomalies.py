@@ -22,9 +22,9 @@ SERVERS = ["web1", "web2", "web3"]
 POOLS = {"web": {"servers": SERVERS, "load": {"metric": "requests", "server_capacity": 450, "unit": "/s"}}}
 
 
-def loads():
+def loads(days=8):
     random = np.random.default_rng(0)
-    time = np.arange(8 * DAY)
+    time = np.arange(days * DAY)
     return 200 + 60 * np.sin(2 * np.pi * time / DAY) + random.normal(0, 4, (3, len(time)))
 
 
@@ -79,6 +79,40 @@ def test_one_server_alone(ask):
     assert "times the 99 % bound" in item["words"]
     assert "since 2026-01-31 05:30Z; the pool's other servers are normal." in item["words"]
     assert result["pools"]["web"]["servers"] == ["web2"]
+
+
+def test_what_is_within_the_range_is_told_beside_its_time_of_day(ask):
+    """No value is new where a load stands still."""
+    values = loads(days=20)
+    values[0, -30:] = values[0, -30]
+    items = [item for item in ask(values)["anomalies"] if item["server"] == "web1"]
+    item = next(item for item in items if item["unusual"])
+    assert item["direction"] == "unusual"
+    assert item["unusual"]["what"] == "spread" and item["unusual"]["over_seconds"] == 6 * STEP
+    assert item["unusual"]["now"] < 0.5 * item["unusual"]["usual"]
+    assert "requests of web1: hardly moves, unlike usual at this time of day (varies by " in item["words"]
+    assert "/s over 1 h 30 min, usually by " in item["words"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        (
+            ("spread", 9.04, 3.0),
+            "more restless than usual at this time of day (varies by 9.04% over 1 h, usually by 3%)",
+        ),
+        (("mean", 41.0, 18.26), "higher than usual at this time of day (a mean of 41% over 1 h, usually 18.3%)"),
+        (("mean", 8.0, 18.26), "lower than usual at this time of day (a mean of 8% over 1 h, usually 18.3%)"),
+        (None, "unlike anything before (40%, expected 30 to 50%)"),
+    ],
+)
+def test_an_anomaly_within_its_range_in_words(seen, told):
+    item = {"metric": "cpu", "server": "web3", "pool": "web", "expected": {"low": 30.0, "high": 50.0}, "value": 40.0}
+    item |= {"direction": "unusual", "since": "2026-01-31T05:30:00Z", "open": True, "unusual": None}
+    if seen:
+        item["unusual"] = dict(zip(("what", "now", "usual"), seen, strict=True), over_seconds=3600)
+    expected = f"cpu of web3: {told} since 2026-01-31 05:30Z."
+    assert anomalies.words(item, "%", None) == expected
 
 
 def test_the_pool_drops(ask):
