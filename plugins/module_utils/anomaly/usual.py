@@ -35,8 +35,8 @@ class Unusual:
 def beside_usual(values: numpy.ndarray, column: int, hour: int, day: int) -> Unusual | None:
     """What was farther from usual in the hour that ends at a sample: its mean or its spread.
 
-    Each is compared with how far the same hour of the days before was from their median at most; nothing is told where neither is
-    farther, or fewer than :data:`FEWEST` days are known. Of what stands still, the spread is told.
+    Each is compared with how far the same hour of the days before was from their median at most. Nothing is told where neither is
+    farther, most of this hour is missing, or fewer than :data:`FEWEST` days are known. Of what stands still, the spread is told.
 
     :param values: One series, shape (time,), NaN = missing. :param column: The sample.
     :param hour, day: Steps of an hour and a day.
@@ -44,9 +44,10 @@ def beside_usual(values: numpy.ndarray, column: int, hour: int, day: int) -> Unu
     ends = column - day * np.arange(min(DAYS, column // day) + 1)
     places = ends[:, None] - np.arange(hour)
     hours = np.where(places >= 0, values[places], np.nan)
-    hours = hours[2 * (~np.isnan(hours)).sum(axis=1) > hour]
-    if len(hours) <= FEWEST or np.isnan(values[column]):
+    known = 2 * (~np.isnan(hours)).sum(axis=1) > hour
+    if not known[0] or known.sum() <= FEWEST:
         return None
+    hours = hours[known]
     mean, spread = np.nanmean(hours, axis=1), np.nanstd(hours, axis=1)
     tiny = 1e-3 * np.abs(mean).max() + 1e-300
     told = [
