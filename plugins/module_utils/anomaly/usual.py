@@ -16,6 +16,7 @@ if t.TYPE_CHECKING:
 
 DAYS = 14  # before, at most
 FEWEST = 3  # of them that must be known
+DUST = 1e-9  # of a mean, which is what rounding can make of equal samples
 LEAST = 0.05  # of a logarithm, by which the spread must be off
 
 
@@ -49,6 +50,7 @@ def beside_usual(values: numpy.ndarray, column: int, hour: int, day: int) -> Unu
         return None
     hours = hours[known]
     mean, spread = np.nanmean(hours, axis=1), np.nanstd(hours, axis=1)
+    spread[spread <= DUST * np.abs(mean)] = 0
     tiny = 1e-3 * np.abs(mean).max() + 1e-300
     told = [
         (_beyond(mean, tiny), Unusual("mean", float(mean[0]), float(np.median(mean[1:])))),

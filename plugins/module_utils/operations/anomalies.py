@@ -28,6 +28,8 @@ from . import demands, tenants
 if t.TYPE_CHECKING:
     import numpy
 
+STILL = 0.1  # of the usual spread, below which a series hardly moves
+
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
     metrics=dict(type="list", elements="str", default=[]),
@@ -390,8 +392,8 @@ def _beside_usual(seen: dict[str, t.Any], unit: str) -> str:
     more, span = seen["now"] > seen["usual"], timing.words(seen["over_seconds"])
     if seen["what"] == "mean":
         return f"{'higher' if more else 'lower'} than usual at this time of day (a mean of {now} over {span}, usually {usual})"
-    what = "more restless than usual" if more else "hardly moves, unlike usual"
-    return f"{what} at this time of day (varies by {now} over {span}, usually by {usual})"
+    calm = "hardly moves, unlike usual" if seen["now"] <= STILL * seen["usual"] else "calmer than usual"
+    return f"{'more restless than usual' if more else calm} at this time of day (varies by {now} over {span}, usually by {usual})"
 
 
 def _finite(value: float) -> float | None:

@@ -295,7 +295,7 @@ def typical(data, count, _names):
 
 
 def foreign(path, _count, names):
-    """Series that are no servers', each alone: days of 35 known, at eight moments; AutoETS and MSTL at ten minutes and more."""
+    """Series that are no servers', each alone with 35 days known, at eight moments; AutoETS and MSTL at ten minutes and more."""
     print("\nforeign: MASE, mean weighted quantile loss, coverage of 0.9 and 0.99; 24 h, 48 h")
     chosen = {name: peers.PEERS[name] for name in ("lowtide", "seasonal naive")}
     if len(names) > 2:
