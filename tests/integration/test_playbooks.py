@@ -439,7 +439,8 @@ def test_a_pool_without_history_stays_as_it_is_and_the_others_are_planned(fleet)
     assert "Pool 'web' is not looked at: history.path: the history" in said
     assert "holds no sample of 'latency' for pool 'web'" in said
     assert "Until then the pool stays as it is." in said
-    assert "api: within 10 min demand stays below" in said
+    # What a standby takes to serve ends in the second step from now, or in the third where this one is nearly over.
+    assert re.search("api: within 1[05] min demand stays below", said), done.stdout
     names = [name for name in STANDBYS if name.startswith("web")]
     assert not {event["vm"] for event in fleet.vcenter.history()} & set(names)
     assert {name: fleet.powers()[name] for name in names} == {name: before[name] for name in names}
