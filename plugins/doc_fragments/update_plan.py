@@ -26,6 +26,14 @@ options:
       - Those of earlier runs are read from O(state), or else O(history), for pools that are not named here.
     type: dict
     default: {}
+  min_gain:
+    description:
+      - Share of the load displaced that waiting must save at least, for example V(0.1) for a tenth. Where beginning as soon as it
+        can, when standbys are ready at the latest, displaces no more than that above the least, it begins then.
+      - It must end no later than the plan that waits, and take at most twice as long from the first batch to the last.
+      - Plans that displace less than 3 % more than another count as equal to it whatever is given here.
+    type: float
+    default: 0.03
   anomalies:
     description:
       - V(hold) makes no plan while the demand of a pool is flagged as anomalous, as M(lowtide.fleet.anomalies) does with the

@@ -27,6 +27,7 @@ SPEC: options.ArgumentSpec = dict(
     awake=dict(type="list", elements="str", default=[]),
     use_standbys=dict(type="bool", default=True),
     durations=dict(type="dict", default={}),
+    min_gain=dict(type="float", default=updates.MIN_GAIN),
     placement=dict(type="dict", options=options.PLACEMENT),
     anomalies=dict(type="str", choices=["hold", "ignore"], default="hold"),
     simulate=dict(type="bool", default=False),
@@ -53,6 +54,10 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
             f"{params['simulate_weeks']} is out of range",
             option="simulate_weeks",
             remedy=f"Give a number from 1 to {_MOST_WEEKS}",
+        )
+    if not 0 <= params["min_gain"] < math.inf:
+        raise InvalidOption(
+            f"{params['min_gain']} is no share", option="min_gain", remedy="Give 0 or more, 0.1 for a tenth for example"
         )
     seen = outlook.outlook(params, lambda pool: 1 - pool["update"]["risk"])
     ends = min(forecast.end for forecast in seen.forecasts.values())
@@ -116,6 +121,7 @@ def _maker(
             spare_standbys=spare,
             closed=closed,
             durations=durations,
+            min_gain=params["min_gain"],
         )
 
     return make

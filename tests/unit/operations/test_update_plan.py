@@ -84,3 +84,11 @@ def test_a_deadline_is_a_time_or_a_duration_from_now():
         update_plan.deadline_at("tonight", NOW)
     with pytest.raises(InvalidOption, match="^deadline: "):
         update_plan.deadline_at("999999999999d", NOW)
+
+
+@pytest.mark.parametrize("share", [-0.1, float("nan"), float("inf")])
+def test_a_least_gain_that_is_no_share_is_refused(share):
+    with pytest.raises(
+        InvalidOption, match=r"^min_gain: .* is no share\. Give 0 or more, 0\.1 for a tenth for example"
+    ):
+        update_plan.update_plan({"simulate_weeks": 4, "min_gain": share}, check_mode=True)

@@ -21,7 +21,9 @@ def at(minutes):
     return NOW + datetime.timedelta(minutes=minutes)
 
 
-def planned(demand, servers=4, standbys=0, closed=(), durations=None, spread=1.0, minutes=None, **update):
+def planned(
+    demand, servers=4, standbys=0, closed=(), durations=None, spread=1.0, minutes=None, min_gain=0.03, **update
+):
     definition = {
         "servers": [f"w{number}" for number in range(servers)],
         "load": {"metric": "requests", "server_capacity": 100},
@@ -43,6 +45,7 @@ def planned(demand, servers=4, standbys=0, closed=(), durations=None, spread=1.0
         spare_standbys={"web": spare},
         closed={"web": [(at(begin), at(end)) for begin, end in closed]},
         durations=durations,
+        min_gain=min_gain,
     )
 
 
@@ -141,3 +144,41 @@ def test_where_blackouts_bind_they_are_named_and_lifting_them_helps():
 def test_batch_numbers_of_all():
     plan = planned([100.0] * 20)
     assert plan["batch_of"] == {host: batch["number"] for batch in plan["batches"] for host in batch["hosts"]}
+
+
+@pytest.mark.parametrize(
+    ("demand", "min_gain", "begin"),
+    [
+        ([102.0] * 4 + [100.0] * 6, 0.03, 0),
+        ([104.0] * 4 + [100.0] * 6, 0.03, 20),
+        ([104.0] * 4 + [100.0] * 6, 0.0, 20),
+        ([130.0] * 4 + [100.0] * 6, 0.29, 20),
+        ([130.0] * 4 + [100.0] * 6, 0.31, 0),
+    ],
+)
+def test_what_gains_less_than_the_least_gain_is_not_waited_for(demand, min_gain, begin):
+    plan = planned(demand, min_gain=min_gain)
+    assert starts(plan)[0] == begin
+    assert (plan["why_not_sooner"] == "it begins as soon as it can") == (begin == 0)
+
+
+@pytest.mark.parametrize(
+    ("demand", "begin"),
+    [
+        # No server can be spared now; one at a time, done by the time the others would be; half of them, and a long pause.
+        ([350.0] * 4 + [100.0] * 6, 20),
+        ([290.0] * 4 + [100.0] * 6, 0),
+        ([290.0] * 2 + [390.0] * 2 + [100.0] * 6, 20),
+    ],
+)
+def test_beginning_at_once_takes_no_more_risk_ends_no_later_and_does_not_pause_for_long(demand, begin):
+    plan = planned(demand, min_gain=100.0)
+    assert starts(plan)[0] == begin
+    assert plan["risk"] <= 0.01
+    assert plan["window"]["end"] <= planned(demand)["window"]["end"]
+
+
+def test_a_standby_that_is_not_ready_yet_is_not_waited_for_longer_than_its_lead_time():
+    demand = [380.0] * 6 + [345.0] * 8
+    assert starts(planned(demand, standbys=2))[0] == 30
+    assert starts(planned(demand, standbys=2, min_gain=0.2))[0] == 7

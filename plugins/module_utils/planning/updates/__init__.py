@@ -13,9 +13,9 @@ time, :mod:`.optimum` finds the best batches for that, :mod:`.plan` puts them to
 from __future__ import annotations
 
 from .allowance import Allowance, within
-from .plan import plan
+from .plan import MIN_GAIN, plan
 from .remedies import NoWindow
 from .room import max_unavailable
 from .simulation import simulate
 
-__all__ = ["Allowance", "NoWindow", "max_unavailable", "plan", "simulate", "within"]
+__all__ = ["MIN_GAIN", "Allowance", "NoWindow", "max_unavailable", "plan", "simulate", "within"]

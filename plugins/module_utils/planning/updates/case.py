@@ -83,6 +83,18 @@ class Case:
         return sum(len(group.hosts) for stage in self.stages for group in stage.groups)
 
     @property
+    def everyone(self) -> dict[str, int]:
+        """How many standbys each pool may have woken."""
+        return {name: len(names) for name, names in self.standbys.items()}
+
+    @property
+    def soonest(self) -> list[float]:
+        """When it may begin as soon as it can: now, and when the standbys of its first pool are ready."""
+        name = self.stages[0].pool
+        ready = self.offset(self.now) + self.lead(name) if self.standbys[name] else 0.0
+        return sorted({self.earliest, max(self.earliest, ready)})
+
+    @property
     def large(self) -> bool:
         """Whether every attempt takes long."""
         return self.servers * min(forecast.steps for forecast in self.forecasts.values()) > _LARGE
@@ -125,12 +137,14 @@ class Case:
         quick: bool = False,
         before: float | None = None,
         at: float | None = None,
+        most: float | None = None,
     ) -> Attempt | None:
         """The best batches; None where there are none.
 
         :param quick: Look at the load displaced only, and not at the time it takes.
         :param before: Begin before that.
         :param at: Begin at that moment.
+        :param most: Displace no more than that; all that do count as equal.
         """
         rooms = self.rooms(woken)
         for chains in (False, True):
@@ -143,7 +157,7 @@ class Case:
             elif at is not None:
                 first = np.abs(times - at) < 1e-6
             legs = self._legs(rooms, times)
-            solution = optimum.best(times, legs, first=first, quick=quick)
+            solution = optimum.best(times, legs, first=first, quick=quick, most=most)
             if solution is not None:
                 return Attempt(solution, self._named(solution, times), rooms)
         return None

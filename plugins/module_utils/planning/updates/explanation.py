@@ -120,7 +120,7 @@ def _why_not_sooner(case: Case, found: Attempt) -> str:
     begin = found.solution.begin
     if begin <= case.earliest + 1e-6:
         return "it begins as soon as it can"
-    woken = {name: len(names) for name, names in case.standbys.items()}
+    woken = case.everyone
     earlier = case.attempt(woken, quick=True, before=begin)
     if earlier is not None:
         best = earlier.solution.begin
@@ -142,10 +142,7 @@ def _why_not_sooner(case: Case, found: Attempt) -> str:
 
 def _soonest(case: Case, woken: dict[str, int]) -> Attempt | None:
     """The best that begins now, or when the standbys are ready; None where neither can."""
-    ready = case.rooms(woken)[case.stages[0].pool].ready
-    attempts = (
-        case.attempt(woken, quick=True, at=moment) for moment in sorted({case.earliest, max(case.earliest, ready)})
-    )
+    attempts = (case.attempt(woken, quick=True, at=moment) for moment in case.soonest)
     return next((attempt for attempt in attempts if attempt is not None), None)
 
 

@@ -90,7 +90,12 @@ class Solution:
 
 
 def best(
-    moments: numpy.ndarray, legs: t.Sequence[Leg], *, first: numpy.ndarray | None = None, quick: bool = False
+    moments: numpy.ndarray,
+    legs: t.Sequence[Leg],
+    *,
+    first: numpy.ndarray | None = None,
+    quick: bool = False,
+    most: float | None = None,
 ) -> Solution | None:
     """The batches that cost least; among equals those that take the least time, and then those that end first.
 
@@ -98,7 +103,8 @@ def best(
     :param legs: What is to be updated; pieces of a leg are its groups, in the order preferred.
     :param first: Where the first batch may begin, shape (moments,); anywhere when None.
     :param quick: Look at the cost only.
-    :returns: None where not all servers fit.
+    :param most: Costs up to that count as equal; those within a share of C(EQUAL) of the least when None.
+    :returns: None where not all servers fit, or only for more than ``most``.
     """
     ways = [(legs, _in_order)]
     if any(len(leg.pieces) > 1 for leg in legs):
@@ -112,8 +118,12 @@ def best(
     if not found:
         return None
     least = min(solution.cost for _way, solution in found)
-    way, solution = next(item for item in found if item[1].cost <= least * (1 + TURNS))
-    return solution if quick else _shortened(moments, way, first, solution, least * (1 + EQUAL))
+    if most is None:
+        most = least * (1 + EQUAL)
+    if least > most:
+        return None
+    way, solution = next(item for item in found if item[1].cost <= min(least * (1 + TURNS), most))
+    return solution if quick else _shortened(moments, way, first, solution, most)
 
 
 def _shortened(moments: numpy.ndarray, way: t.Any, first: t.Any, solution: Solution, most: float) -> Solution:

@@ -125,6 +125,25 @@ class Room:
         within = np.interp(moments + self.seconds, edges, total) - np.interp(moments, edges, total)
         return np.maximum(within, 0.0) / max(self.serving, 1) / 3600
 
+    def floor(self, begin: float, end: float) -> float:
+        """No batches between ``begin`` and ``end`` that update all servers displace less, in load units times hours.
+
+        Only one batch begins in any time as long as a batch. What it displaces bends only at the edges of steps.
+        """
+        servers, length = len(self.pool["servers"]), max(self.seconds, 1.0)
+        cells = max(1, math.ceil((end - begin) / length - 1e-9))
+        edges = np.arange(self.forecast.steps + 1) * self.forecast.step_seconds
+        bends = np.concatenate([edges, edges - self.seconds])
+        last = begin + cells * length
+        bends = bends[(bends > begin) & (bends < last)]
+        least = np.full(cells + 1, np.inf)
+        np.minimum.at(least, ((bends - begin) // length).astype(int), self.cost(bends))
+        rims = self.cost(begin + length * np.arange(cells + 1))
+        least = np.sort(np.minimum(least[:-1], np.minimum(rims[:-1], rims[1:])))
+        size = max_unavailable(self.name, self.pool)
+        sizes = np.clip(servers - size * np.arange(cells), 0, size)
+        return math.inf if sizes.sum() < servers else float(sizes @ least)
+
     def line(self, moments: numpy.ndarray) -> Line:
         """All of it, as the search for the optimum takes it."""
         ends = moments + self.seconds
