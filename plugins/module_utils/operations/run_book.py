@@ -52,7 +52,9 @@ class Book:
             records = store.records(RUN, name)
         if not records:
             raise NotFound(f"there is no run {name!r}", option="run", remedy="Give what note=begin returned as 'run'")
-        return journal.read(name, [(record.at, record.body) for record in records])
+        run = journal.read(name, [(record.at, record.body) for record in records])
+        journal.narrow(run, self.servers())
+        return run
 
     def runs(self, since: datetime.datetime) -> list[Run]:
         """The runs that were begun or written to since some time."""
@@ -82,6 +84,30 @@ class Book:
             with self.ledger() as store:
                 store.append(RUN, run.name, note, now=self.now)
         journal.forward(run, self.now, note)
+
+    def hold(self, run: Run) -> Run:
+        """Hold the pools for longer, or again after the run waited for its low tide; return the run as it stands then.
+
+        :raises Locked: when another run has one, or has taken this one up, or its place.
+        """
+        if self.check_mode:
+            return run
+        if self.params["note"] == "batch":
+            self.seconds += journal.pause(run, self.params["hosts"], self.now)
+        if run.phase == "planned":
+            self.take(run.update, patient=True)
+            run = self.read(run.name)
+        else:
+            self.renew()
+        if not run.open or run.holder != self.holder:
+            self.release()
+            taken = f"was taken up by {run.holder}" if run.open else f"is {run.phase} by another run"
+            raise Locked(
+                f"the update {run.update!r} {taken} meanwhile",
+                option="run",
+                remedy="Leave it to that run; when it has ended, the same again does what is left, if anything is",
+            )
+        return run
 
     def renew(self) -> None:
         """Hold the pools for longer.

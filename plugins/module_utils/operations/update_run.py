@@ -77,7 +77,11 @@ def update_run(
         raise InvalidOption("it is not given", option="run", remedy="Give what note=begin returned as 'run'")
     foretold = not params["run"] or (check_mode and params["note"] in ("batch", *_STEPS))
     run = book.foretold() if foretold else book.read(params["run"])
-    words = [] if params["note"] == "look" else _note(book, run, params)
+    words = []
+    # What has stopped has let its pools go.
+    if params["note"] != "look" and not params["note"] == run.phase == "stopped":
+        run = book.hold(run)
+        words = _note(book, run, params)
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
@@ -137,6 +141,7 @@ def _await_killed(runs: list[Run], book: Book, say: t.Callable[[str], None]) -> 
 def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
     """An open run goes on."""
     params = book.params
+    gone = journal.narrow(run, book.servers())
     untouched, out = journal.in_and_out(run, params["serving"], params["watched"])
     lowered = [name for name in run.at("out") if name in untouched]
     note = {
@@ -152,7 +157,8 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         f"taking up the update {run.update!r} begun {timing.iso(run.begun)}: {len(run.done)} of {len(run.hosts)} servers "
         f"are done, {len(run.left)} are untouched"
     ]
-    result = _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
+    words += _gone_words(gone) + _half_words(run)
+    result = _result(book, run, words, resumed=True, changed=not book.check_mode)
     return {**result, "lowered": lowered}
 
 
@@ -162,7 +168,8 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
     for other in others:
         other_note = {"event": "superseded", "why": f"by {params['update']}"}
         book.write(other, other_note)
-    half = dict.fromkeys(name for other in others for name in other.half if name in servers)
+    gone = [name for other in others for name in journal.narrow(other, servers)]
+    half = dict.fromkeys(name for other in others for name in other.half)
     out = [name for name in half if name not in params["serving"]]
     lowered = [name for other in others for name in other.at("out") if name in half and name not in out]
     # Check mode begins none, so there is none to be named.
@@ -183,8 +190,17 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         f"the update {other.update!r} begun {timing.iso(other.begun)} was not finished; this one takes its place"
         for other in others
     ]
-    result = _result(book, run, words + _half_words(run), changed=not book.check_mode)
+    result = _result(book, run, words + _gone_words(gone) + _half_words(run), changed=not book.check_mode)
     return {**result, "lowered": lowered}
+
+
+def _gone_words(gone: t.Sequence[str]) -> list[str]:
+    if not gone:
+        return []
+    names = list(dict.fromkeys(gone))
+    return [
+        f"{', '.join(names)} {_were(names)} taken out and not brought back, and {_are(names)} of none of the pools now: left alone"
+    ]
 
 
 def _half_words(run: Run) -> list[str]:
@@ -211,12 +227,6 @@ def _are(names: t.Sized) -> str:
 def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
     """Write down what happened; return it in words."""
     note, hosts = params["note"], params["hosts"]
-    if note == run.phase == "stopped":
-        return []  # Its pools are let go already.
-    if run.phase == "planned":
-        book.take(run.update, patient=True)
-    else:
-        book.renew()
     if note in ("updated", "healthy", "in"):
         _note_lost(book, run, hosts)
     if note in _STEPS:

@@ -197,6 +197,16 @@ def take_up(
     return found, [run for run in known if run is not found]
 
 
+def narrow(run: Run, servers: t.Collection[str]) -> list[str]:
+    """Forget what is a server of the pools no longer; return those of them that were taken out and are not back."""
+    gone = [name for name in run.half if name not in servers]
+    run.hosts = {name: host for name, host in run.hosts.items() if name in servers}
+    run.batch, run.failures, run.set_aside = (
+        [name for name in names if name in servers] for names in (run.batch, run.failures, run.set_aside)
+    )
+    return gone
+
+
 def in_and_out(run: Run, serving: t.Collection[str], watched: t.Collection[str]) -> tuple[list[str], list[str]]:
     """Where the balancers know better than the notes, which were written before what they tell of was done.
 
@@ -269,6 +279,12 @@ def remaining(plan: dict[str, t.Any], hosts: t.Collection[str]) -> dict[str, t.A
         "serial": [len(batch["hosts"]) for batch in batches],
         "batch_of": {host: batch["number"] for batch in batches for host in batch["hosts"]},
     }
+
+
+def pause(run: Run, hosts: t.Collection[str], now: datetime.datetime) -> float:
+    """Seconds until a batch of some hosts begins by plan; 0 where it is due, or put right before the plan."""
+    starts = [batch.get("start") for batch in (run.plan or {}).get("batches", ()) if set(batch["hosts"]) & set(hosts)]
+    return max([0.0, *((timing.moment(start) - now).total_seconds() for start in starts if start)])
 
 
 def expected_end(plan: dict[str, t.Any], number: int, now: datetime.datetime) -> datetime.datetime:
