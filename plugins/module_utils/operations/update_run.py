@@ -44,6 +44,7 @@ SPEC: options.ArgumentSpec = dict(
     hosts=dict(type="list", elements="str", default=[]),
     serving=dict(type="list", elements="str", default=[]),
     watched=dict(type="list", elements="str", default=[]),
+    resting=dict(type="list", elements="str", default=[]),
     standbys=dict(type="list", elements="str", default=[]),
     plan=dict(type="dict"),
     why=dict(type="str"),
@@ -80,8 +81,14 @@ def update_run(
     words = []
     # What has stopped has let its pools go.
     if params["note"] != "look" and not params["note"] == run.phase == "stopped":
-        run = book.hold(run)
-        words = _note(book, run, params)
+        try:
+            run = book.hold(run)
+            words = _note(book, run, params)
+        except Locked as exc:
+            # A run that has lost its pools has nothing to let go.
+            if params["note"] != "stopped":
+                raise
+            words = [str(exc)]
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
@@ -151,6 +158,7 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         "command": controller.command(book.process),
         "untouched": untouched,
         "out": out,
+        "kept_out": [name for name in journal.others_keep_out(run, params["resting"]) if name not in out],
     }
     book.write(run, note)
     words = [
@@ -169,7 +177,12 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         other_note = {"event": "superseded", "why": f"by {params['update']}"}
         book.write(other, other_note)
     gone = [name for other in others for name in journal.narrow(other, servers)]
-    half = dict.fromkeys(name for other in others for name in other.half)
+    half = dict.fromkeys(
+        name
+        for other in others
+        for name in (*other.half, *journal.in_and_out(other, params["serving"], params["watched"])[1])
+        if not other.hosts[name].kept_out
+    )
     out = [name for name in half if name not in params["serving"]]
     lowered = [name for other in others for name in other.at("out") if name in half and name not in out]
     # Check mode begins none, so there is none to be named.
@@ -183,6 +196,7 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         "command": controller.command(book.process),
         "out": out,
         "woken": list(dict.fromkeys(name for other in others for name in other.woken)),
+        "kept_out": [name for name in servers if name in params["resting"] and name not in half],
     }
     book.write(run, note)
     words = [f"update {run.update!r} of {', '.join(run.pools)}: {len(servers)} servers"]
@@ -211,6 +225,9 @@ def _half_words(run: Run) -> list[str]:
     if run.returning:
         names = run.returning
         words.append(f"{', '.join(names)} {_were(names)} updated and not brought back, and {_are(names)} now")
+    if run.kept_out:
+        names = run.kept_out
+        words.append(f"{', '.join(names)} {_were(names)} out of service before, and {_are(names)} updated and left out")
     if run.woken:
         words.append(f"the standbys {', '.join(run.woken)} were woken for it and stay in use")
     return words
@@ -317,7 +334,12 @@ def _result(
         "failures": run.failures,
         "batch": run.batch,
         "set_aside": run.set_aside,
-        "bring": [name for name in run.at("updated", "healthy", "rolled_back") if name in in_batch],
+        "bring": [
+            name
+            for name in run.at("updated", "healthy", "rolled_back")
+            if name in in_batch and not run.hosts[name].kept_out
+        ],
+        "kept_out": run.kept_out,
         "standbys": run.woken,
         "plan": journal.remaining(plan, left) if plan else None,
         "why": run.why,

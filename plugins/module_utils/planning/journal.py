@@ -35,13 +35,14 @@ class Host:
 
     :param step: One of STEPS, V(failed), V(rolled_back), or V(untouched).
     :param since: When it came there. :param out_since: When it was last taken out.
-    :param why: What it failed of.
+    :param why: What it failed of. :param kept_out: Whether others had taken it out of service before the run came to it.
     """
 
     step: str = "untouched"
     since: datetime.datetime | None = None
     out_since: datetime.datetime | None = None
     why: str = ""
+    kept_out: bool = False
 
 
 @dataclasses.dataclass
@@ -101,8 +102,13 @@ class Run:
         return self.at(*STEPS[:-1], "failed")
 
     @property
+    def kept_out(self) -> list[str]:
+        """Servers that are updated like all others, and stay out of service: others had taken them out before."""
+        return [name for name, host in self.hosts.items() if host.kept_out]
+
+    @property
     def left(self) -> list[str]:
-        """Servers in service that are not updated."""
+        """Servers that are not updated, and that no run has taken out."""
         return self.at("untouched", "rolled_back")
 
 
@@ -159,12 +165,19 @@ def _begin(run: Run, at: datetime.datetime, note: Note) -> None:
             run.hosts[name] = Host()
         for name in note.get("out", []):
             run.hosts[name].step = "out"
+        _keep_out(run, note)
         return
     run.begun, run.update, run.pools = at, note["update"], list(note["pools"])
     run.hosts = {name: Host() for name in note["servers"]}
     for name in note.get("out", []):
         run.hosts[name] = Host("out", at, at)
     run.woken = list(note.get("woken", []))
+    _keep_out(run, note)
+
+
+def _keep_out(run: Run, note: Note) -> None:
+    for name, host in run.hosts.items():
+        host.kept_out = name in note.get("kept_out", ())
 
 
 def take_up(
@@ -219,6 +232,14 @@ def in_and_out(run: Run, serving: t.Collection[str], watched: t.Collection[str])
     return untouched, out
 
 
+def others_keep_out(run: Run, resting: t.Collection[str]) -> list[str]:
+    """Servers that balancers were told to keep out of service, and not by a run.
+
+    :param resting: Servers that balancers were told to keep out.
+    """
+    return [name for name, host in run.hosts.items() if name in resting and (host.step == "untouched" or host.kept_out)]
+
+
 def follows(run: Run, note: str, hosts: t.Collection[str]) -> list[str]:
     """The servers among some to which a note applies: those one step before it.
 
@@ -249,7 +270,7 @@ def seconds_out(run: Run, names: t.Iterable[str], now: datetime.datetime) -> dic
     return {
         name: (now - run.hosts[name].out_since).total_seconds()
         for name in names
-        if run.hosts[name].out_since is not None
+        if run.hosts[name].out_since is not None and not run.hosts[name].kept_out
     }
 
 

@@ -183,6 +183,13 @@ def test_the_gate_shrinks_a_batch_only_when_asked_and_only_after_waiting(ask, cl
         assert (result["left"], result["waited_seconds"]) == (plan["hosts"][1:2], waited)
 
 
+def test_a_server_that_rests_makes_no_room(ask):
+    wide = {**definitions()["web"], "servers": ["w0", "w1", "w2", "w3"], "update": {"max_unavailable": "100%"}}
+    asked = {"pools": {"web": wide}, "use_standbys": False, "hosts": ["w1", "w2", "w3"]}
+    assert ask(update_plan.update_plan, update_plan.SPEC, **asked)["plan"]["serial"] == [3]
+    assert ask(update_plan.update_plan, update_plan.SPEC, **asked, resting=["w0"])["plan"]["serial"] == [2, 1]
+
+
 def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, clock):
     # The second batch is planned for five minutes after the first.
     with pytest.raises(update_gate.Stopped, match="after waiting 6 min"):

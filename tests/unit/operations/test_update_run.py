@@ -244,6 +244,44 @@ def test_servers_that_are_in_no_pool_any_more_are_told_and_left(call, ended):
     assert told in call("begin", update="2.5", pools={"web": {**POOLS["web"], "servers": ["w1"]}}, minute=2)["words"]
 
 
+def test_a_server_that_others_keep_out_is_updated_and_left_out(call, ended):
+    """Also after the run was killed as it was at work on it, and one that a run itself has taken out comes back."""
+    every = ["w1", "w2", "w3"]
+    begun = call("begin", update="2.4", watched=every, serving=["w2", "w3"], resting=["w1"], process=ended)
+    assert (begun["kept_out"], begun["left"]) == (["w1"], every)
+    assert "w1 was out of service before, and is updated and left out" in begun["words"]
+    run = begun["run"]
+    for note in ("batch", "out", "updating"):
+        call(note, run=run, hosts=["w1", "w2"], process=ended)
+    again = call("begin", update="2.4", watched=every, serving=["w3"], resting=["w1", "w2"])
+    assert (again["kept_out"], again["half"]) == (["w1"], ["w1", "w2"])
+    batch(call, run, ["w1", "w2"], upto="updating")
+    assert call("updated", run=run, hosts=["w1", "w2"])["bring"] == ["w2"]
+    call("healthy", run=run, hosts=["w1", "w2"])
+    assert call("in", run=run, hosts=["w1", "w2"], minute=3)["done"] == ["w1", "w2"]
+    assert [body["server"] for _pool, body in records(call, "update-duration")] == ["w2"]
+    other = call("begin", update="2.5", watched=every, serving=["w2", "w3"], resting=["w1"], minute=5)
+    assert (other["kept_out"], other["half"]) == (["w1"], [])
+    back = call("begin", update="2.5", watched=every, serving=every, minute=6)
+    assert (back["resumed"], back["kept_out"]) == (True, [])
+
+
+def test_one_that_was_rolled_back_and_not_brought_in_is_no_one_elses(call):
+    run = call("begin", update="2.4")["run"]
+    batch(call, run, ["w1"], upto="updating")
+    call("failed", run=run, hosts=["w1"], why="no disk")
+    call("rolled_back", run=run, hosts=["w1"])
+    other = call("begin", update="2.5", watched=["w1", "w2"], serving=["w2"], resting=["w1"], minute=5)
+    assert (other["kept_out"], other["half"]) == ([], ["w1"])
+
+
+def test_a_run_that_lost_its_pools_still_ends(call, other):
+    run = call("begin", update="2.4", process=other.pid)["run"]
+    call("begin", update="2.5", take_over=True)
+    (word,) = call("stopped", run=run, why="no room", process=other.pid)["words"]
+    assert "pool:web is held by" in word
+
+
 def test_a_run_can_be_pushed_aside(call, monkeypatch):
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(controller, "holder", lambda process: "ann@elsewhere, process 7")
