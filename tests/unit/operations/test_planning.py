@@ -205,3 +205,17 @@ def test_a_strange_pool_holds_the_gate_and_the_plan_unless_told_otherwise(gate, 
         ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])
     ignored = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="ignore")
     assert ignored["plan"]["pools"] == ["web"]
+
+
+def test_members_that_are_no_servers_of_the_pool_carry_nothing(ask, monkeypatch):
+    """A backup that says sorry is ready, up and of full weight."""
+    serving = {"state": "ready", "up": True, "weight": 100}
+    members = dict.fromkeys((*HOSTS, "s0", "sorry"), serving)
+    monkeypatch.setattr(
+        update_gate.balancer_pool, "balancer_pool", lambda params, check_mode: {"members": members, "out": []}
+    )
+    pools = {"web": {**definitions()["web"], "balancer": {"backend": "web", "socket": ["/run/a.sock"]}}}
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pools=pools)["plan"]
+    play = Run(plan["hosts"], plan["hosts"], plan["hosts"][:1])
+    told = ask(update_gate.update_gate, update_gate.SPEC, pools=pools, plan=plan, run=play)["words"]
+    assert "that needs 1 servers, and 2 stay in service" in told[1]
