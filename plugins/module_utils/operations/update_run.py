@@ -319,7 +319,10 @@ def _result(
     """Where the run stands, as the face returns it."""
     in_batch, asked = set(run.batch), set(book.params["hosts"])
     left = [name for name in run.left if not asked or name in asked or book.params["note"] != "look"]
-    plan = run.plan if run.plan and not journal.stale(run.plan, book.now) else None
+    # A plan made before servers joined the pool, or under a narrower limit, would leave some out.
+    plan = (
+        run.plan if run.plan and not journal.stale(run.plan, book.now) and set(left) <= set(run.plan["hosts"]) else None
+    )
     return {
         "changed": changed,
         "run": run.name,

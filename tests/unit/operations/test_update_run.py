@@ -228,6 +228,15 @@ def test_a_run_that_waited_leaves_what_another_has_taken_up(call, other):
     assert call("woken", run=run, minute=5)["phase"] == "woken"
 
 
+def test_a_plan_that_does_not_know_all_that_is_left_is_made_anew(call, ended):
+    run = call("begin", update="2.4", process=ended)["run"]
+    call("planned", run=run, plan=PLAN, process=ended)
+    more = {"web": {**POOLS["web"], "servers": ["w1", "w2", "w3", "w4"]}}
+    call("begin", update="2.4", pools=more)
+    assert call("look", run=run, pools=more)["plan"] is None
+    assert call("look", run=run, pools=more, hosts=["w1", "w3"])["plan"]["hosts"] == ["w1", "w3"]
+
+
 def test_servers_that_are_in_no_pool_any_more_are_told_and_left(call, ended):
     run = call("begin", update="2.4", process=ended)["run"]
     call("planned", run=run, plan=PLAN, process=ended)
