@@ -136,6 +136,7 @@ class Book:
             except history.LeaseHeld as exc:
                 held = exc.lease
                 if time.monotonic() > end or not (patient or not held.why.startswith(_WHY)):
+                    self.release()  # Those that it got before this one.
                     raise Locked(
                         f"{held.name} is held by {held.holder} to {held.why} since {timing.iso(held.since)}",
                         option="pool",

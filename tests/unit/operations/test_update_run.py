@@ -192,6 +192,15 @@ def test_a_second_run_at_the_same_time_is_told_who_has_the_pools(call, other):
         call("begin", update="2.4", now=None)
 
 
+def test_a_run_that_does_not_get_all_its_pools_keeps_none(call, other):
+    """So that others, on other hosts too, need not wait until a hold of nobody ends."""
+    two = {"api": {**POOLS["web"], "servers": ["a1"]}, **POOLS}
+    call("begin", update="2.4", pools=two, pool=["web"], process=other.pid, now=None)
+    with pytest.raises(Locked, match="pool:web is held by"):
+        call("begin", update="2.5", pools=two, now=None)
+    assert list(leases(call)) == ["pool:web"]
+
+
 def test_a_run_that_waited_leaves_what_another_has_done(call, other, monkeypatch):
     """The same command twice, both waiting for one low tide: the second of them finds the first at work, and then done."""
     run = call("begin", update="2.4", process=other.pid)["run"]
