@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import sys
 
@@ -31,3 +32,12 @@ def test_a_part_of_the_playbook(tmp_path):
     whole = [{"import_playbook": str(ROOT / "playbooks" / "rolling_update.yml")}]
     run = run_playbook(tmp_path, whole, "--tags", "install", "-e", "lowtide_update_role=mine")
     assert run.returncode == 2 and "--tags install leaves out the parts" in run.stdout + run.stderr, run.stdout
+
+
+def test_a_file_of_tasks_that_is_not_there(tmp_path):
+    whole = [{"import_playbook": str(ROOT / "playbooks" / "rolling_update.yml")}]
+    pools = {"web": {"servers": ["w1"], "load": {"metric": "requests", "server_capacity": 1}}}
+    given = {"lowtide_history": {"path": str(tmp_path / "none.duckdb")}, "lowtide_pools": pools}
+    given["lowtide_update_tasks"] = str(tmp_path / "relaese.yml")
+    run = run_playbook(tmp_path, whole, "-i", "w1,", "-e", json.dumps(given))
+    assert run.returncode == 2 and f"There is no file {tmp_path}/relaese.yml" in run.stdout + run.stderr, run.stdout
