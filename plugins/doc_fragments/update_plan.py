@@ -19,6 +19,11 @@ options:
     type: list
     elements: str
     default: []
+  resting:
+    description: Servers of the pools that are out of service already and stay so. They are updated too, and make no room by it.
+    type: list
+    elements: str
+    default: []
   durations:
     description:
       - How long earlier updates of one server took, by pool, each a list of seconds.

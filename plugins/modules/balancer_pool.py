@@ -112,7 +112,8 @@ EXAMPLES = r"""
 RETURN = r"""
 members:
   description:
-    - All members of the backend by name, as all instances together see them. What the balancer does not tell is null.
+    - All members of the backend by name, as all instances together see them; one is out where one instance has it out. What
+      the balancer does not tell is null.
     - C(up) is what the balancer believes, C(checked) what its health check found since the member left maintenance.
   returned: success
   type: dict
@@ -148,11 +149,19 @@ pool:
     requests_per_second: 497.0
     latency_ms: 12.4
 out:
-  description: Members that take less than their full share, because they are not ready or their weight is not their full one.
+  description:
+    - Members that take less than their full share, because they are not ready or their weight is not their full one, on one
+      instance at least.
   returned: success
   type: list
   elements: str
   sample: [web1]
+taking:
+  description: Members that are ready and of a weight above 0 on one instance at least, whether they are up or not.
+  returned: success
+  type: list
+  elements: str
+  sample: [web2]
 remaining:
   description: Sessions that were left at the deadline, by member. Empty when all are gone.
   returned: success

@@ -52,6 +52,7 @@ options:
     description:
       - Hosts of the play that earlier batches left in service because O(shrink) found no room for them. They have neither failed
         nor been updated.
+      - Those that others keep out of service too, so that nobody waits for them to be back.
     type: list
     elements: str
     default: []

@@ -60,6 +60,13 @@ options:
     type: list
     elements: str
     default: []
+  resting:
+    description:
+      - Servers that balancers were told to keep out of service, by their state or a weight of 0, with O(note=begin).
+      - Those that no run has taken out are updated, and stay out; see RV(kept_out).
+    type: list
+    elements: str
+    default: []
   standbys:
     description: The standbys that the note is of.
     type: list
@@ -167,7 +174,7 @@ returning:
   elements: str
   returned: success
 left:
-  description: Servers in service that are not updated.
+  description: Servers that are not updated, and that no run has taken out.
   type: list
   elements: str
   returned: success
@@ -197,6 +204,11 @@ lowered:
   returned: with O(note=begin)
 bring:
   description: Those of RV(batch) that can come back.
+  type: list
+  elements: str
+  returned: success
+kept_out:
+  description: Servers that others had taken out of service before the run came to them; it leaves them out.
   type: list
   elements: str
   returned: success

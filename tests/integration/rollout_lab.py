@@ -152,6 +152,8 @@ class Playbook:
             ROOT / ".build",
             "-i", str(fleet.write_inventory(**variables)), str(path), *arguments,
             ANSIBLE_FORKS="10", PYTHONUNBUFFERED="1", OMP_NUM_THREADS="1",
+            # What an ansible.cfg may say, and must not matter.
+            ANSIBLE_STRATEGY="free", ANSIBLE_ANY_ERRORS_FATAL="true",
         )  # fmt: skip
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(

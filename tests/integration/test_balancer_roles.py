@@ -120,6 +120,21 @@ def test_what_goes_wrong_once_stops_every_host_of_the_batch(tmp_path, servers):
         assert states({"socket": [proxy.tcp_socket]}) == IN
 
 
+def test_weights_that_can_not_rise_in_steps_are_refused_while_members_are_in(tmp_path, servers):
+    with HAProxy(tmp_path, {"web": members_of(servers, weight=1)}) as proxy:
+        pool = {"balancer": {"socket": [proxy.tcp_socket], "backend": "web"}}
+        shared = {"balancer_pool": pool, "balancer_members": ["web1", "web2"]}
+        for gated, told in ((True, "25% of the weight 1 of web1 can't"), (False, "25% of a full weight of 1 can't")):
+            run = run_playbook(tmp_path, book([role("balancer", "foresee")], balancer_gated=gated, **shared), *HOSTS)
+            assert run.returncode == 2 and told in run.stdout + run.stderr, run.stdout + run.stderr
+        whole = {"balancer_gated": False, "balancer_steps": ["100%"]}
+        run = run_playbook(tmp_path, book([role("balancer", "foresee")], **whole, **shared), *HOSTS)
+        assert run.returncode == 0 and "changed=1" not in run.stdout, run.stdout + run.stderr
+        assert {name: seen[0] for name, seen in states({"socket": [proxy.tcp_socket]}).items()} == dict.fromkeys(
+            IN, "ready"
+        )
+
+
 def test_a_member_that_does_not_answer_never_comes_in(tmp_path, servers):
     """What its check said before maintenance does not count."""
     with HAProxy(tmp_path, {"web": members_of(servers)}) as proxy:

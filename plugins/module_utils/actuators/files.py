@@ -85,19 +85,29 @@ class MemberFile:
                 option="file",
                 remedy="Name a file of its own, and have the balancer's configuration include it",
             )
-        kept = json.loads(line.removeprefix(MARK))
-        if kept["backend"] != self.backend:
+        try:
+            kept = json.loads(line.removeprefix(MARK))
+            backend, members = kept["backend"], kept["members"].items()
+            statuses = {
+                name: Status(
+                    *(one["state"], one["weight"], one["full_weight"], one["state"] == "ready"),
+                    *(one["address"], one["port"]),
+                )
+                for name, one in members
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise InvalidOption(
-                f"{self.path} holds the backend {kept['backend']!r}",
+                f"the first line of {self.path} can't be read any more ({exc})",
+                option="file",
+                remedy="Put back what was changed by hand, or remove the file and name all members with address and port",
+            ) from exc
+        if backend != self.backend:
+            raise InvalidOption(
+                f"{self.path} holds the backend {backend!r}",
                 option="backend",
                 remedy="Name that backend, or another file",
             )
-        return {
-            name: Status(
-                one["state"], one["weight"], one["full_weight"], one["state"] == "ready", one["address"], one["port"]
-            )
-            for name, one in kept["members"].items()
-        }
+        return statuses
 
     def read(self) -> dict[str, Status]:
         """The members as the file has them; a provider adds what its balancer tells."""
@@ -236,13 +246,14 @@ class Envoy(MemberFile):
         try:
             answer = requests.get(f"{self.admin}/clusters?format=json", timeout=5)
             answer.raise_for_status()
-        except requests.RequestException as exc:
+            clusters = answer.json().get("cluster_statuses", [])
+        except (requests.RequestException, ValueError, AttributeError) as exc:
             raise ConnectionFailed(
                 f"{self.admin} can't be reached: {type(exc).__name__}",
                 option="admin",
                 remedy="Give the address of Envoy's administration interface, for example http://127.0.0.1:9901",
             ) from exc
-        for cluster in answer.json().get("cluster_statuses", []):
+        for cluster in clusters:
             if cluster["name"] == self.backend:
                 return {_place(host["address"]["socket_address"]): host for host in cluster.get("host_statuses", [])}
         return {}

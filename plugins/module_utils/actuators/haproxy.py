@@ -198,7 +198,8 @@ class HAProxy:
         statistics = self.session.ask(f"show stat {rows[0]['be_id']} 6 -1")[0]
         figures = {row["svname"]: row for row in table(statistics, ",") if row["type"] == "2"}
         self.waiting = sum(int(row["qcur"] or 0) for row in table(statistics, ",") if row["type"] == "1")
-        return {row["srv_name"]: status(row, figures[row["srv_name"]]) for row in rows}
+        # A server that was added or deleted between the two answers is in one of them only.
+        return {row["srv_name"]: status(row, figures[row["srv_name"]]) for row in rows if row["srv_name"] in figures}
 
     def apply(self, changes: t.Sequence[Change]) -> None:
         """Send all changes at once, and then the removals, one by one.

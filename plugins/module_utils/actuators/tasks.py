@@ -53,6 +53,12 @@ class Tasks:
             content = "{{ lowtide_members | ansible.builtin.to_json }}"
             self._run("read", [], [{"ansible.builtin.copy": {"dest": str(answer), "content": content, "mode": "0600"}}])
             told = json.loads(answer.read_text(encoding="utf-8"))
+        if not isinstance(told, dict) or not all(isinstance(one, dict) for one in told.values()):
+            raise InvalidOption(
+                f"{self.path} sets lowtide_members to what is no dictionary of members",
+                option="tasks",
+                remedy="Set it to a dictionary by name, each member a dictionary with state and weight",
+            )
         self.last = {name: self._status(name, one) for name, one in told.items()}
         return self.last
 
@@ -65,6 +71,13 @@ class Tasks:
                 remedy=f"Set lowtide_members with a state of {', '.join(balancer.STATES)} and a whole weight for each",
             )
         values = {key: one[key] for key in KNOWN if key in one}
+        text = next((key for key, value in values.items() if key != "address" and isinstance(value, str)), None)
+        if text is not None:
+            raise InvalidOption(
+                f"{self.path} gives {name!r} the {text} {values[text]!r}, which is text",
+                option="tasks",
+                remedy="Make it a number or true or false, with the filters int or bool",
+            )
         return Status(state, weight, **{"full_weight": 100, "up": state == "ready", **values})
 
     def check_rights(self) -> None:

@@ -26,7 +26,7 @@ def balancer_pool(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.
     Everything is read and checked on all instances before the first change on any.
 
     :param params: The options of the module, checked by its specification.
-    :returns: C(changed), C(members), C(pool), C(out), C(remaining), C(words), C(warnings) and C(diff).
+    :returns: C(changed), C(members), C(pool), C(taking), C(out), C(remaining), C(words), C(warnings) and C(diff).
     """
     wants = balancer.wanted(params["members"])
     timeout = timing.duration(params["timeout"], "timeout")
@@ -109,7 +109,7 @@ def wait_for_sessions(instances: list[Instance], names: list[str], timeout: floa
 
 
 def merged(readings: t.Sequence[dict[str, Status]]) -> dict[str, Status]:
-    """Each member as all instances together see it: counts added up, latency weighted by its samples."""
+    """Each member as all instances together see it: out where one has it out, counts added up, latency weighted by samples."""
     result: dict[str, Status] = {}
     for reading in readings:
         for name, status in reading.items():
@@ -124,6 +124,8 @@ def _joined(one: Status, other: Status) -> Status:
         latency = (one.latency_ms * one.samples + other.latency_ms * other.samples) / samples
     return dataclasses.replace(
         one,
+        state=max(one.state, other.state, key=balancer.STATES.index),
+        weight=min(one.weight, other.weight),
         up=one.up and other.up,
         checked=_both(one.checked, other.checked),
         sessions=_sum(one.sessions, other.sessions),
@@ -186,12 +188,18 @@ def _result(
         "changed": any(plans),
         "members": {name: dataclasses.asdict(status) for name, status in members.items()},
         "pool": pool_figures(members, sum(instance.waiting for instance in instances)),
+        "taking": sorted({name for reading in now for name, one in reading.items() if _takes(one)}),
         "out": [name for name, one in members.items() if one.state != "ready" or one.weight < one.full_weight],
         "remaining": remaining,
         "words": _words(plans, members, remaining),
         "warnings": warnings,
         "diff": {"before": _view(instances, before, plans), "after": _view(instances, then, plans)},
     }
+
+
+def _takes(status: Status) -> bool:
+    """Whether an instance was told to send a member requests."""
+    return status.state == "ready" and status.weight > 0
 
 
 def differing(instances: t.Sequence[Instance], readings: t.Sequence[dict[str, Status]]) -> list[str]:

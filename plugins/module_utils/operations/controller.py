@@ -37,9 +37,17 @@ class Process(t.NamedTuple):
     started: float
 
 
+def user() -> str:
+    """Name of the user of this process; in a container it may be a number that no file gives a name to."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def holder(pid: int) -> str:
     """Who holds what the playbook of a process takes, for people to read and for :func:`gone` to judge."""
-    return f"{getpass.getuser()}@{socket.gethostname()}, process {pid}{_space()}"
+    return f"{user()}@{socket.gethostname()}, process {pid}{_space()}"
 
 
 def command(pid: int) -> str:
@@ -61,7 +69,7 @@ def gone(text: str, since: datetime.datetime) -> bool:
         started later is another one.
     """
     match = _HOLDER.fullmatch(text)
-    own = f"{getpass.getuser()}@{socket.gethostname()}"
+    own = f"{user()}@{socket.gethostname()}"
     if match is None or match["place"] != own or (match["space"] or "") != _space() or not _PROC.is_dir():
         return False
     process = look(int(match["pid"]))

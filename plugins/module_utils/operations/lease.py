@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import getpass
 import secrets
 import socket
 import typing as t
@@ -16,7 +15,7 @@ import typing as t
 from .. import history, options, timing
 from ..errors import InvalidOption, LowtideError, NotFound
 from ..history import Lease
-from . import tenants
+from . import controller, tenants
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -58,7 +57,7 @@ class _Keeper:
 
     def __init__(self, params: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], *, pretend: bool) -> None:
         self.params, self.pools, self.pretend = params, pools, pretend
-        self.holder = params["holder"] or f"{getpass.getuser()}@{socket.gethostname()}, run {secrets.token_hex(4)}"
+        self.holder = params["holder"] or f"{controller.user()}@{socket.gethostname()}, run {secrets.token_hex(4)}"
         self.seconds = timing.duration(params["lifetime"], "lifetime")
         self.now = timing.moment(params["now"] or datetime.datetime.now(datetime.UTC), "now")
 

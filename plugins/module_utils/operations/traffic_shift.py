@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 import typing as t
 
@@ -81,6 +82,7 @@ class Shift:
             )
         self.receivers = [balancer.check_name(name, "receivers") for name in params["receivers"]]
         self.donors = [balancer.check_name(name, "donors") for name in params["donors"]]
+        check_gates(params["gates"])
         if params["capacity"]:
             demand_ahead(params["capacity"])
         both = set(self.receivers) & set(self.donors)
@@ -332,6 +334,30 @@ class Shift:
         }
 
 
+def check_gates(gates: t.Sequence[dict[str, t.Any]]) -> None:
+    """Refuse gates that nothing can be held against, before anything is shifted.
+
+    :raises InvalidOption: on the first of them.
+    """
+    for index, gate in enumerate(gates):
+        place = f"gates[{index}]"
+        if any(other["metric"] == gate["metric"] for other in gates[:index]):
+            raise InvalidOption(
+                f"{gate['metric']!r} is named twice",
+                option=f"{place}.metric",
+                remedy="Give each figure one gate; a query takes a name of its own",
+            )
+        for name in ("below", "ratio", "least", "forecast"):
+            if gate[name] is not None and not math.isfinite(gate[name]):
+                raise InvalidOption(f"{gate[name]} is no limit", option=f"{place}.{name}", remedy="Give a number")
+        if not 0 < gate["tolerance"] < 0.9:
+            raise InvalidOption(
+                f"{gate['tolerance']:g} is no share of readings that tells good from bad",
+                option=f"{place}.tolerance",
+                remedy="Give a number above 0 and below 0.9, such as 0.05",
+            )
+
+
 def demand_ahead(room: dict[str, t.Any]) -> float:
     """The demand to have room for: a number, or the peak of forecasts at the quantile asked for.
 
@@ -342,7 +368,7 @@ def demand_ahead(room: dict[str, t.Any]) -> float:
     peaks = [
         max(item["quantiles"][room["quantile"]])
         for item in room["forecasts"]
-        if item.get("server") is None and room["quantile"] in item.get("quantiles", {})
+        if item.get("server") is None and item.get("quantiles", {}).get(room["quantile"])
     ]
     if not peaks:
         raise InvalidOption(

@@ -128,7 +128,9 @@ def _serving(
     if pool["balancer"]:
         asked = options.checked(pool["balancer"], options.BALANCER_POOL, f"pools.{name}.balancer")
         seen = balancer_pool.balancer_pool(asked, check_mode=True)
-        return [server for server, member in seen["members"].items() if serves(member)]
+        # Others, such as a backup that only says sorry, carry none of the demand that the forecast is of.
+        own = {*pool["servers"], *(pool["standby"]["servers"] if pool["standby"] else ())}
+        return [server for server, member in seen["members"].items() if server in own and serves(member)]
     lost = set(run.hosts) - set(run.remaining)
     woken = plan["standbys"]["activate"]
     return [server for server in pool["servers"] if server not in lost] + [

@@ -25,6 +25,7 @@ SPEC: options.ArgumentSpec = dict(
     deadline=dict(type="str"),
     hosts=dict(type="list", elements="str", default=[]),
     awake=dict(type="list", elements="str", default=[]),
+    resting=dict(type="list", elements="str", default=[]),
     use_standbys=dict(type="bool", default=True),
     durations=dict(type="dict", default={}),
     min_gain=dict(type="float", default=updates.MIN_GAIN),
@@ -77,7 +78,8 @@ def update_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.An
     awake = outlook.standbys(params["awake"], seen.pools, "awake")
     standbys = owned_standbys(seen.pools)
     in_service = {
-        name: pool["servers"] + [server for server in standbys[name] if server in awake]
+        name: [server for server in pool["servers"] if server not in params["resting"]]
+        + [server for server in standbys[name] if server in awake]
         for name, pool in seen.pools.items()
     }
     spare = {name: [server for server in names if server not in awake] for name, names in standbys.items()}

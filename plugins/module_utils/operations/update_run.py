@@ -6,23 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import time
 import typing as t
 
 from .. import history, options, timing
-from ..errors import InvalidOption, Locked, LowtideError, NotFound
+from ..errors import InvalidOption, Locked, LowtideError
 from ..planning import journal
 from ..planning.journal import Run
-from . import controller, tenants, update_plan
-from .lease import NAME
-
-# Kinds of record in the ledger.
-RUN, DURATION = "update-run", "update-duration"
-
-# What a lease is for, in words.
-_WHY = "update "
+from . import controller, update_plan
+from .run_book import Book
 
 # Notes that bring servers to the step of their name.
 _STEPS = (*journal.STEPS, "failed", "rolled_back")
@@ -51,6 +44,7 @@ SPEC: options.ArgumentSpec = dict(
     hosts=dict(type="list", elements="str", default=[]),
     serving=dict(type="list", elements="str", default=[]),
     watched=dict(type="list", elements="str", default=[]),
+    resting=dict(type="list", elements="str", default=[]),
     standbys=dict(type="list", elements="str", default=[]),
     plan=dict(type="dict"),
     why=dict(type="str"),
@@ -84,144 +78,21 @@ def update_run(
         raise InvalidOption("it is not given", option="run", remedy="Give what note=begin returned as 'run'")
     foretold = not params["run"] or (check_mode and params["note"] in ("batch", *_STEPS))
     run = book.foretold() if foretold else book.read(params["run"])
-    words = [] if params["note"] == "look" else _note(book, run, params)
+    words = []
+    # What has stopped has let its pools go.
+    if params["note"] != "look" and not params["note"] == run.phase == "stopped":
+        try:
+            run = book.hold(run)
+            words = _note(book, run, params)
+        except Locked as exc:
+            # A run that has lost its pools has nothing to let go.
+            if params["note"] != "stopped":
+                raise
+            words = [str(exc)]
     _check_failures(run, params["max_failures"])
     if params["note"] in ("done", "stopped"):
         book.release()
     return _result(book, run, words, changed=not check_mode and params["note"] != "look")
-
-
-class Book:
-    """The notes of a run, in the ledger of the pools' tenant, and the leases of its pools."""
-
-    def __init__(self, params: dict[str, t.Any], *, check_mode: bool, process: int) -> None:
-        self.params, self.check_mode, self.process = params, check_mode, process
-        self.pools = tenants.chosen(params)
-        self.holder = controller.holder(process)
-        self.now = self.moment()
-        self.seconds = timing.duration(params["lease"], "lease") + timing.duration(params["expect"], "expect")
-        # A run is written down once, with the first tenant; leases lie with each pool's own.
-        self.tenants = sorted({pool["tenant"] for pool in self.pools.values()})
-
-    @contextlib.contextmanager
-    def ledger(self, tenant: str | None = None) -> t.Iterator[t.Any]:
-        """The ledger of a tenant, opened for one short use: others may wait for it."""
-        with history.open_state(self.params, tenant=tenant or self.tenants[0], read_only=self.check_mode) as store:
-            yield store
-
-    def read(self, name: str) -> Run:
-        """A run by its name.
-
-        :raises NotFound: when there is none.
-        """
-        with self.ledger() as store:
-            records = store.records(RUN, name)
-        if not records:
-            raise NotFound(f"there is no run {name!r}", option="run", remedy="Give what note=begin returned as 'run'")
-        return journal.read(name, [(record.at, record.body) for record in records])
-
-    def runs(self, since: datetime.datetime) -> list[Run]:
-        """The runs that were begun or written to since some time."""
-        with self.ledger() as store:
-            names = {record.name for record in store.records(RUN, since=since)}
-            return [
-                journal.read(name, [(record.at, record.body) for record in store.records(RUN, name)])
-                for name in sorted(names)
-            ]
-
-    def foretold(self) -> Run:
-        """A run that check mode did not begin, as if every server were where the task says."""
-        run = Run("", pools=list(self.pools), hosts={name: journal.Host() for name in self.servers()})
-        run.batch = list(self.params["hosts"])
-        step = {"updating": "out", "updated": "updating", "healthy": "updated", "in": "healthy"}
-        for name in self.params["hosts"]:
-            run.hosts.setdefault(name, journal.Host()).step = step.get(self.params["note"], "untouched")
-        return run
-
-    def servers(self) -> list[str]:
-        """Every server of the pools."""
-        return [server for pool in self.pools.values() for server in pool["servers"]]
-
-    def write(self, run: Run, note: journal.Note) -> None:
-        """Write a note, and bring the run forward by it. Its leases last longer by it too."""
-        if not self.check_mode:
-            with self.ledger() as store:
-                store.append(RUN, run.name, note, now=self.now)
-        journal.forward(run, self.now, note)
-
-    def renew(self) -> None:
-        """Hold the pools for longer.
-
-        :raises Locked: when another run has one.
-        """
-        for tenant, names in self._by_tenant().items() if not self.check_mode else ():
-            with self.ledger(tenant) as store:
-                for name in names:
-                    store.renew(NAME.format(name), holder=self.holder, seconds=self.seconds, now=self.now)
-
-    def take(self, update: str, *, patient: bool) -> None:
-        """Take the pools. What is no update is short, such as a pass of autoscale, and is waited for.
-
-        :param patient: Whether another update is waited for too.
-        :raises Locked: when another run has one, for longer than O(wait_for_killed).
-        """
-        end = time.monotonic() + timing.duration(self.params["wait_for_killed"], "wait_for_killed")
-        while True:
-            try:
-                for tenant, names in self._by_tenant().items() if not self.check_mode else ():
-                    with self.ledger(tenant) as store:
-                        for name in names:
-                            self._take(store, name, f"{_WHY}{update}")
-                return
-            except history.LeaseHeld as exc:
-                held = exc.lease
-                if time.monotonic() > end or not (patient or not held.why.startswith(_WHY)):
-                    raise Locked(
-                        f"{held.name} is held by {held.holder} to {held.why} since {timing.iso(held.since)}",
-                        option="pool",
-                        remedy=f"Wait for it. If it was killed, its hold ends at {timing.iso(held.until)}; when you are sure, "
-                        "take_over=true (lowtide_update_take_over) ends it now",
-                    ) from exc
-            time.sleep(1.0)
-            self.now = self.moment()
-
-    def _take(self, store: t.Any, pool: str, why: str) -> None:
-        """Take one lease: also from a run of this user's and host's that was killed, or from any if told to."""
-        terms = {"holder": self.holder, "seconds": self.seconds, "now": self.now, "why": why}
-        try:
-            store.acquire(NAME.format(pool), **terms)
-        except history.LeaseHeld as exc:
-            if not (self.params["take_over"] or controller.gone(exc.lease.holder, exc.lease.since)):
-                raise
-            store.release(NAME.format(pool), holder=exc.lease.holder)
-            store.acquire(NAME.format(pool), **terms)
-
-    def moment(self) -> datetime.datetime:
-        return timing.moment(self.params["now"] or datetime.datetime.now(datetime.UTC), "now")
-
-    def release(self) -> None:
-        """Let the pools go."""
-        for tenant, names in self._by_tenant().items() if not self.check_mode else ():
-            with self.ledger(tenant) as store:
-                for name in names:
-                    store.release(NAME.format(name), holder=self.holder)
-
-    def _by_tenant(self) -> dict[str, list[str]]:
-        result: dict[str, list[str]] = {}
-        for name in sorted(self.pools):
-            result.setdefault(self.pools[name]["tenant"], []).append(name)
-        return result
-
-    def learn(self, seconds: dict[str, float]) -> None:
-        """Keep how long servers were out, for the planner to learn from."""
-        if self.check_mode or not seconds:
-            return
-        for tenant, names in self._by_tenant().items():
-            with self.ledger(tenant) as store:
-                for name in names:
-                    for server in (server for server in self.pools[name]["servers"] if server in seconds):
-                        body = {"seconds": round(seconds[server], 1), "server": server}
-                        store.append(DURATION, name, body, now=self.now)
 
 
 def _begin(book: Book, say: t.Callable[[str], None]) -> dict[str, t.Any]:
@@ -277,6 +148,7 @@ def _await_killed(runs: list[Run], book: Book, say: t.Callable[[str], None]) -> 
 def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
     """An open run goes on."""
     params = book.params
+    gone = journal.narrow(run, book.servers())
     untouched, out = journal.in_and_out(run, params["serving"], params["watched"])
     lowered = [name for name in run.at("out") if name in untouched]
     note = {
@@ -286,13 +158,15 @@ def _taken_up(book: Book, run: Run) -> dict[str, t.Any]:
         "command": controller.command(book.process),
         "untouched": untouched,
         "out": out,
+        "kept_out": [name for name in journal.others_keep_out(run, params["resting"]) if name not in out],
     }
     book.write(run, note)
     words = [
         f"taking up the update {run.update!r} begun {timing.iso(run.begun)}: {len(run.done)} of {len(run.hosts)} servers "
         f"are done, {len(run.left)} are untouched"
     ]
-    result = _result(book, run, words + _half_words(run), resumed=True, changed=not book.check_mode)
+    words += _gone_words(gone) + _half_words(run)
+    result = _result(book, run, words, resumed=True, changed=not book.check_mode)
     return {**result, "lowered": lowered}
 
 
@@ -302,7 +176,13 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
     for other in others:
         other_note = {"event": "superseded", "why": f"by {params['update']}"}
         book.write(other, other_note)
-    half = dict.fromkeys(name for other in others for name in other.half if name in servers)
+    gone = [name for other in others for name in journal.narrow(other, servers)]
+    half = dict.fromkeys(
+        name
+        for other in others
+        for name in (*other.half, *journal.in_and_out(other, params["serving"], params["watched"])[1])
+        if not other.hosts[name].kept_out
+    )
     out = [name for name in half if name not in params["serving"]]
     lowered = [name for other in others for name in other.at("out") if name in half and name not in out]
     # Check mode begins none, so there is none to be named.
@@ -316,6 +196,7 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         "command": controller.command(book.process),
         "out": out,
         "woken": list(dict.fromkeys(name for other in others for name in other.woken)),
+        "kept_out": [name for name in servers if name in params["resting"] and name not in half],
     }
     book.write(run, note)
     words = [f"update {run.update!r} of {', '.join(run.pools)}: {len(servers)} servers"]
@@ -323,8 +204,17 @@ def _begun(book: Book, others: list[Run]) -> dict[str, t.Any]:
         f"the update {other.update!r} begun {timing.iso(other.begun)} was not finished; this one takes its place"
         for other in others
     ]
-    result = _result(book, run, words + _half_words(run), changed=not book.check_mode)
+    result = _result(book, run, words + _gone_words(gone) + _half_words(run), changed=not book.check_mode)
     return {**result, "lowered": lowered}
+
+
+def _gone_words(gone: t.Sequence[str]) -> list[str]:
+    if not gone:
+        return []
+    names = list(dict.fromkeys(gone))
+    return [
+        f"{', '.join(names)} {_were(names)} taken out and not brought back, and {_are(names)} of none of the pools now: left alone"
+    ]
 
 
 def _half_words(run: Run) -> list[str]:
@@ -335,6 +225,9 @@ def _half_words(run: Run) -> list[str]:
     if run.returning:
         names = run.returning
         words.append(f"{', '.join(names)} {_were(names)} updated and not brought back, and {_are(names)} now")
+    if run.kept_out:
+        names = run.kept_out
+        words.append(f"{', '.join(names)} {_were(names)} out of service before, and {_are(names)} updated and left out")
     if run.woken:
         words.append(f"the standbys {', '.join(run.woken)} were woken for it and stay in use")
     return words
@@ -351,12 +244,6 @@ def _are(names: t.Sized) -> str:
 def _note(book: Book, run: Run, params: dict[str, t.Any]) -> list[str]:
     """Write down what happened; return it in words."""
     note, hosts = params["note"], params["hosts"]
-    if note == run.phase == "stopped":
-        return []  # Its pools are let go already.
-    if run.phase == "planned":
-        book.take(run.update, patient=True)
-    else:
-        book.renew()
     if note in ("updated", "healthy", "in"):
         _note_lost(book, run, hosts)
     if note in _STEPS:
@@ -432,7 +319,10 @@ def _result(
     """Where the run stands, as the face returns it."""
     in_batch, asked = set(run.batch), set(book.params["hosts"])
     left = [name for name in run.left if not asked or name in asked or book.params["note"] != "look"]
-    plan = run.plan if run.plan and not journal.stale(run.plan, book.now) else None
+    # A plan made before servers joined the pool, or under a narrower limit, would leave some out.
+    plan = (
+        run.plan if run.plan and not journal.stale(run.plan, book.now) and set(left) <= set(run.plan["hosts"]) else None
+    )
     return {
         "changed": changed,
         "run": run.name,
@@ -447,7 +337,12 @@ def _result(
         "failures": run.failures,
         "batch": run.batch,
         "set_aside": run.set_aside,
-        "bring": [name for name in run.at("updated", "healthy", "rolled_back") if name in in_batch],
+        "bring": [
+            name
+            for name in run.at("updated", "healthy", "rolled_back")
+            if name in in_batch and not run.hosts[name].kept_out
+        ],
+        "kept_out": run.kept_out,
         "standbys": run.woken,
         "plan": journal.remaining(plan, left) if plan else None,
         "why": run.why,

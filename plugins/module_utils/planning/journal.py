@@ -35,13 +35,14 @@ class Host:
 
     :param step: One of STEPS, V(failed), V(rolled_back), or V(untouched).
     :param since: When it came there. :param out_since: When it was last taken out.
-    :param why: What it failed of.
+    :param why: What it failed of. :param kept_out: Whether others had taken it out of service before the run came to it.
     """
 
     step: str = "untouched"
     since: datetime.datetime | None = None
     out_since: datetime.datetime | None = None
     why: str = ""
+    kept_out: bool = False
 
 
 @dataclasses.dataclass
@@ -101,8 +102,13 @@ class Run:
         return self.at(*STEPS[:-1], "failed")
 
     @property
+    def kept_out(self) -> list[str]:
+        """Servers that are updated like all others, and stay out of service: others had taken them out before."""
+        return [name for name, host in self.hosts.items() if host.kept_out]
+
+    @property
     def left(self) -> list[str]:
-        """Servers in service that are not updated."""
+        """Servers that are not updated, and that no run has taken out."""
         return self.at("untouched", "rolled_back")
 
 
@@ -159,12 +165,19 @@ def _begin(run: Run, at: datetime.datetime, note: Note) -> None:
             run.hosts[name] = Host()
         for name in note.get("out", []):
             run.hosts[name].step = "out"
+        _keep_out(run, note)
         return
     run.begun, run.update, run.pools = at, note["update"], list(note["pools"])
     run.hosts = {name: Host() for name in note["servers"]}
     for name in note.get("out", []):
         run.hosts[name] = Host("out", at, at)
     run.woken = list(note.get("woken", []))
+    _keep_out(run, note)
+
+
+def _keep_out(run: Run, note: Note) -> None:
+    for name, host in run.hosts.items():
+        host.kept_out = name in note.get("kept_out", ())
 
 
 def take_up(
@@ -197,6 +210,16 @@ def take_up(
     return found, [run for run in known if run is not found]
 
 
+def narrow(run: Run, servers: t.Collection[str]) -> list[str]:
+    """Forget what is a server of the pools no longer; return those of them that were taken out and are not back."""
+    gone = [name for name in run.half if name not in servers]
+    run.hosts = {name: host for name, host in run.hosts.items() if name in servers}
+    run.batch, run.failures, run.set_aside = (
+        [name for name in names if name in servers] for names in (run.batch, run.failures, run.set_aside)
+    )
+    return gone
+
+
 def in_and_out(run: Run, serving: t.Collection[str], watched: t.Collection[str]) -> tuple[list[str], list[str]]:
     """Where the balancers know better than the notes, which were written before what they tell of was done.
 
@@ -207,6 +230,14 @@ def in_and_out(run: Run, serving: t.Collection[str], watched: t.Collection[str])
     untouched = [name for name in run.at("out", "updating", "failed") if name in serving]
     out = [name for name in run.at("rolled_back") if name in watched and name not in serving]
     return untouched, out
+
+
+def others_keep_out(run: Run, resting: t.Collection[str]) -> list[str]:
+    """Servers that balancers were told to keep out of service, and not by a run.
+
+    :param resting: Servers that balancers were told to keep out.
+    """
+    return [name for name, host in run.hosts.items() if name in resting and (host.step == "untouched" or host.kept_out)]
 
 
 def follows(run: Run, note: str, hosts: t.Collection[str]) -> list[str]:
@@ -239,7 +270,7 @@ def seconds_out(run: Run, names: t.Iterable[str], now: datetime.datetime) -> dic
     return {
         name: (now - run.hosts[name].out_since).total_seconds()
         for name in names
-        if run.hosts[name].out_since is not None
+        if run.hosts[name].out_since is not None and not run.hosts[name].kept_out
     }
 
 
@@ -269,6 +300,12 @@ def remaining(plan: dict[str, t.Any], hosts: t.Collection[str]) -> dict[str, t.A
         "serial": [len(batch["hosts"]) for batch in batches],
         "batch_of": {host: batch["number"] for batch in batches for host in batch["hosts"]},
     }
+
+
+def pause(run: Run, hosts: t.Collection[str], now: datetime.datetime) -> float:
+    """Seconds until a batch of some hosts begins by plan; 0 where it is due, or put right before the plan."""
+    starts = [batch.get("start") for batch in (run.plan or {}).get("batches", ()) if set(batch["hosts"]) & set(hosts)]
+    return max([0.0, *((timing.moment(start) - now).total_seconds() for start in starts if start)])
 
 
 def expected_end(plan: dict[str, t.Any], number: int, now: datetime.datetime) -> datetime.datetime:

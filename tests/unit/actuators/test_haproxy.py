@@ -57,6 +57,19 @@ def test_a_peer_that_hangs_up_is_named():
         haproxy.Session(address, timeout=2, option="socket")
 
 
+def test_a_server_deleted_between_two_answers_is_none():
+    state = (
+        "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_port\n"
+    )
+    state += "3 web 1 web1 127.0.0.1 2 0 100 100 80\n3 web 2 web2 127.0.0.1 2 0 100 100 80\n\n"
+    figures = "# svname,type,qcur,uweight,scur,stot,rate,hrsp_5xx,econ,eresp,qtime,ctime,rtime,check_status\n"
+    figures += "web1,2,0,100,0,5,0,0,0,0,0,0,0,\nBACKEND,1,0,100,0,5,0,0,0,0,0,0,0,\n\n"
+    with peer([b"\n> ", state.encode() + b"> ", figures.encode() + b"> "]) as address:
+        proxy = haproxy.HAProxy(address, "web", timeout=2)
+        assert list(proxy.read()) == ["web1"]
+        proxy.close()
+
+
 @pytest.mark.parametrize("command", ["show a;show b", "show a\nshow b", "show \x00", "show\r"])
 def test_two_commands_in_one_never_leave(command):
     with peer([b"\n> "]) as address:

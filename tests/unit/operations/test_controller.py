@@ -29,6 +29,17 @@ def now():
     return datetime.datetime.now(datetime.UTC)
 
 
+def test_a_user_without_a_name_is_told_by_number(monkeypatch):
+    """As in a container that runs under a user id of its own."""
+
+    def unnamed():
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(controller.getpass, "getuser", unnamed)
+    assert controller.holder(os.getpid()).startswith(f"uid {os.getuid()}@")
+    assert not controller.gone(controller.holder(os.getpid()), now())
+
+
 def test_a_holder_lives_as_long_as_its_process(process):
     holder = controller.holder(process.pid)
     assert f"process {process.pid}" in holder

@@ -183,6 +183,13 @@ def test_the_gate_shrinks_a_batch_only_when_asked_and_only_after_waiting(ask, cl
         assert (result["left"], result["waited_seconds"]) == (plan["hosts"][1:2], waited)
 
 
+def test_a_server_that_rests_makes_no_room(ask):
+    wide = {**definitions()["web"], "servers": ["w0", "w1", "w2", "w3"], "update": {"max_unavailable": "100%"}}
+    asked = {"pools": {"web": wide}, "use_standbys": False, "hosts": ["w1", "w2", "w3"]}
+    assert ask(update_plan.update_plan, update_plan.SPEC, **asked)["plan"]["serial"] == [3]
+    assert ask(update_plan.update_plan, update_plan.SPEC, **asked, resting=["w0"])["plan"]["serial"] == [2, 1]
+
+
 def test_the_gate_waits_through_a_pause_of_the_plan_itself(gate, clock):
     # The second batch is planned for five minutes after the first.
     with pytest.raises(update_gate.Stopped, match="after waiting 6 min"):
@@ -198,3 +205,17 @@ def test_a_strange_pool_holds_the_gate_and_the_plan_unless_told_otherwise(gate, 
         ask(update_plan.update_plan, update_plan.SPEC, pool=["web"])
     ignored = ask(update_plan.update_plan, update_plan.SPEC, pool=["web"], anomalies="ignore")
     assert ignored["plan"]["pools"] == ["web"]
+
+
+def test_members_that_are_no_servers_of_the_pool_carry_nothing(ask, monkeypatch):
+    """A backup that says sorry is ready, up and of full weight."""
+    serving = {"state": "ready", "up": True, "weight": 100}
+    members = dict.fromkeys((*HOSTS, "s0", "sorry"), serving)
+    monkeypatch.setattr(
+        update_gate.balancer_pool, "balancer_pool", lambda params, check_mode: {"members": members, "out": []}
+    )
+    pools = {"web": {**definitions()["web"], "balancer": {"backend": "web", "socket": ["/run/a.sock"]}}}
+    plan = ask(update_plan.update_plan, update_plan.SPEC, pools=pools)["plan"]
+    play = Run(plan["hosts"], plan["hosts"], plan["hosts"][:1])
+    told = ask(update_gate.update_gate, update_gate.SPEC, pools=pools, plan=plan, run=play)["words"]
+    assert "that needs 1 servers, and 2 stay in service" in told[1]

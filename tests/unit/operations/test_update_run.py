@@ -166,6 +166,17 @@ def test_while_it_waits_for_the_low_tide_others_may_scale(call):
     assert leases(call) == {"pool:web": controller.holder(os.getpid())}
 
 
+def test_while_a_batch_waits_for_its_hour_the_pools_stay_held(call):
+    late = {**PLAN["batches"][1], "start": "2026-01-31T05:00:00Z"}
+    run = call("begin", update="2.4")["run"]
+    call("planned", run=run, plan={**PLAN, "batches": [PLAN["batches"][0], late]})
+    call("batch", run=run, hosts=["w3"], minute=20, expect="10m")
+    spec = options.checked(call.state, options.STATE["state"]["options"], "state")
+    with history.open_state({"state": spec}) as store:
+        (lease,) = store.leases()
+    assert lease.until == NOW + datetime.timedelta(hours=2, minutes=12)
+
+
 @pytest.fixture
 def other():
     """Another process that lives."""
@@ -179,6 +190,114 @@ def test_a_second_run_at_the_same_time_is_told_who_has_the_pools(call, other):
     held = rf"^pool: pool:web is held by .*, process {other.pid}.* to update 2\.4 since 20.*Z\. Wait for it"
     with pytest.raises(Locked, match=held):
         call("begin", update="2.4", now=None)
+
+
+def test_a_run_that_does_not_get_all_its_pools_keeps_none(call, other):
+    """So that others, on other hosts too, need not wait until a hold of nobody ends."""
+    two = {"api": {**POOLS["web"], "servers": ["a1"]}, **POOLS}
+    call("begin", update="2.4", pools=two, pool=["web"], process=other.pid, now=None)
+    with pytest.raises(Locked, match="pool:web is held by"):
+        call("begin", update="2.5", pools=two, now=None)
+    assert list(leases(call)) == ["pool:web"]
+
+
+def test_a_run_that_waited_leaves_what_another_has_done(call, other, monkeypatch):
+    """The same command twice, both waiting for one low tide: the second of them finds the first at work, and then done."""
+    run = call("begin", update="2.4", process=other.pid)["run"]
+    call("planned", run=run, plan=PLAN, expect="30m", process=other.pid)
+    call("begin", update="2.4")
+    call("planned", run=run, plan=PLAN, expect="30m")
+    spec = options.checked(call.state, options.STATE["state"]["options"], "state")
+    mine = controller.holder(os.getpid())
+    with history.open_state({"state": spec}) as store:
+        store.acquire("pool:web", holder=mine, seconds=900, now=NOW, why="update 2.4")
+
+    def go_on(seconds):
+        call("woken", run=run)
+        batch(call, run, ["w1", "w2"])
+        batch(call, run, ["w3"])
+        call("done", run=run)
+
+    monkeypatch.setattr(controller, "gone", lambda text, since: False)
+    monkeypatch.setattr(update_run.time, "sleep", go_on)
+    with pytest.raises(
+        Locked, match=r"^run: the update '2\.4' is done by another run meanwhile\. Leave it to that run"
+    ):
+        call("woken", run=run, process=other.pid, minute=4)
+    assert leases(call) == {}
+
+
+def test_a_run_that_waited_leaves_what_another_has_taken_up(call, other):
+    run = call("begin", update="2.4", process=other.pid)["run"]
+    call("planned", run=run, plan=PLAN, expect="30m", process=other.pid)
+    call("begin", update="2.4")
+    call("planned", run=run, plan=PLAN, expect="30m")
+    with pytest.raises(Locked, match=rf"was taken up by .*, process {os.getpid()}.* meanwhile"):
+        call("waking", run=run, standbys=[], process=other.pid, minute=4)
+    assert call("woken", run=run, minute=5)["phase"] == "woken"
+
+
+def test_a_plan_that_does_not_know_all_that_is_left_is_made_anew(call, ended):
+    run = call("begin", update="2.4", process=ended)["run"]
+    call("planned", run=run, plan=PLAN, process=ended)
+    more = {"web": {**POOLS["web"], "servers": ["w1", "w2", "w3", "w4"]}}
+    call("begin", update="2.4", pools=more)
+    assert call("look", run=run, pools=more)["plan"] is None
+    assert call("look", run=run, pools=more, hosts=["w1", "w3"])["plan"]["hosts"] == ["w1", "w3"]
+
+
+def test_servers_that_are_in_no_pool_any_more_are_told_and_left(call, ended):
+    run = call("begin", update="2.4", process=ended)["run"]
+    call("planned", run=run, plan=PLAN, process=ended)
+    call("batch", run=run, hosts=["w1", "w2"], process=ended)
+    call("out", run=run, hosts=["w1", "w2"], process=ended)
+    fewer = {"web": {**POOLS["web"], "servers": ["w1", "w4"]}}
+    told = "w2 was taken out and not brought back, and is of none of the pools now: left alone"
+    for check_mode in (True, False):
+        again = call("begin", update="2.4", pools=fewer, minute=1, check_mode=check_mode)
+        assert (again["half"], again["left"]) == (["w1"], ["w4"]) and told in again["words"]
+    for note in ("out", "updating", "updated", "healthy", "in"):
+        call(note, run=run, hosts=["w1"], pools=fewer)
+    assert call("look", run=run, pools=fewer, max_failures=0)["left"] == ["w4"]
+    assert told in call("begin", update="2.5", pools={"web": {**POOLS["web"], "servers": ["w1"]}}, minute=2)["words"]
+
+
+def test_a_server_that_others_keep_out_is_updated_and_left_out(call, ended):
+    """Also after the run was killed as it was at work on it, and one that a run itself has taken out comes back."""
+    every = ["w1", "w2", "w3"]
+    begun = call("begin", update="2.4", watched=every, serving=["w2", "w3"], resting=["w1"], process=ended)
+    assert (begun["kept_out"], begun["left"]) == (["w1"], every)
+    assert "w1 was out of service before, and is updated and left out" in begun["words"]
+    run = begun["run"]
+    for note in ("batch", "out", "updating"):
+        call(note, run=run, hosts=["w1", "w2"], process=ended)
+    again = call("begin", update="2.4", watched=every, serving=["w3"], resting=["w1", "w2"])
+    assert (again["kept_out"], again["half"]) == (["w1"], ["w1", "w2"])
+    batch(call, run, ["w1", "w2"], upto="updating")
+    assert call("updated", run=run, hosts=["w1", "w2"])["bring"] == ["w2"]
+    call("healthy", run=run, hosts=["w1", "w2"])
+    assert call("in", run=run, hosts=["w1", "w2"], minute=3)["done"] == ["w1", "w2"]
+    assert [body["server"] for _pool, body in records(call, "update-duration")] == ["w2"]
+    other = call("begin", update="2.5", watched=every, serving=["w2", "w3"], resting=["w1"], minute=5)
+    assert (other["kept_out"], other["half"]) == (["w1"], [])
+    back = call("begin", update="2.5", watched=every, serving=every, minute=6)
+    assert (back["resumed"], back["kept_out"]) == (True, [])
+
+
+def test_one_that_was_rolled_back_and_not_brought_in_is_no_one_elses(call):
+    run = call("begin", update="2.4")["run"]
+    batch(call, run, ["w1"], upto="updating")
+    call("failed", run=run, hosts=["w1"], why="no disk")
+    call("rolled_back", run=run, hosts=["w1"])
+    other = call("begin", update="2.5", watched=["w1", "w2"], serving=["w2"], resting=["w1"], minute=5)
+    assert (other["kept_out"], other["half"]) == ([], ["w1"])
+
+
+def test_a_run_that_lost_its_pools_still_ends(call, other):
+    run = call("begin", update="2.4", process=other.pid)["run"]
+    call("begin", update="2.5", take_over=True)
+    (word,) = call("stopped", run=run, why="no room", process=other.pid)["words"]
+    assert "pool:web is held by" in word
 
 
 def test_a_run_can_be_pushed_aside(call, monkeypatch):

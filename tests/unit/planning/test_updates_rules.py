@@ -98,6 +98,12 @@ def test_domains_take_turns_only_where_that_displaces_less():
     assert turns["serial"] == [1, 2, 2, 1]
 
 
+def test_what_takes_no_time_takes_a_second():
+    """A batch without a length could begin where the forecast ends, where no demand is known."""
+    assert planned([100.0] * 20, duration="0s")["durations"]["web"]["seconds"] == 1.0
+    assert planned([100.0] * 20, durations={"web": [0.0] * 9})["durations"]["web"]["seconds"] == 1.0
+
+
 def test_how_long_a_server_takes_is_learned_from_enough_earlier_updates():
     few = planned([100.0] * 20, durations={"web": [500.0] * 4})
     assert few["durations"]["web"] == {"seconds": 300.0, "learned_from": 0, "quantile": None}

@@ -28,8 +28,12 @@ FEW_RUNS, LONG_RUN = 5, 0.9
 
 
 def learned(seconds: t.Sequence[float], configured: float) -> float:
-    """How long one server takes: what nine of ten earlier updates took at most, where there are enough of them."""
-    return float(np.quantile(seconds, LONG_RUN, method="higher")) if len(seconds) >= FEW_RUNS else configured
+    """How long one server takes: what nine of ten earlier updates took at most, where there are enough of them.
+
+    :returns: A second at least: what takes no time is in no step of a forecast.
+    """
+    took = float(np.quantile(seconds, LONG_RUN, method="higher")) if len(seconds) >= FEW_RUNS else configured
+    return max(1.0, took)
 
 
 def max_unavailable(name: str, pool: Pool) -> int:
