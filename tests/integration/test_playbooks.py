@@ -61,12 +61,14 @@ def fleet(tmp_path_factory, past):
         yield running
 
 
-def playbook(fleet: Fleet, path: pathlib.Path, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+def playbook(
+    fleet: Fleet, path: pathlib.Path | str, *arguments: str, cwd: pathlib.Path | None = None, **variables: t.Any
+) -> subprocess.CompletedProcess[str]:
     """Run a playbook on the fleet's inventory, with further variables of it."""
     inventory = fleet.write_inventory(**variables)
     return subprocess.run(
         **ansible_playbook(fleet.directory / "ansible", ROOT / ".build", "-i", str(inventory), str(path), *arguments),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False, cwd=cwd,
     )  # fmt: skip
 
 
@@ -208,6 +210,48 @@ def test_a_limit_that_leaves_out_localhost_is_refused(fleet):
         done.stdout
     )
     assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
+
+
+@pytest.mark.parametrize("given", [{"lowtide_update_tasks": "relase.yml"}, {"lowtide_update_role": "relase"}])
+def test_a_mistyped_update_is_told_before_the_update_begins(fleet, given):
+    done = playbook(fleet, "lowtide.fleet.rolling_update", **given)
+    assert done.returncode != 0
+    assert "relase" in done.stdout and "TASK [lowtide.fleet.update : Begin the run" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("given", [{"lowtide_update_tasks": "release.yml"}, {"lowtide_update_role": "release"}])
+def test_an_update_is_found_where_the_command_is_given(fleet, tmp_path, given):
+    """The playbook lies in the collection, the tasks and the role in the user's own folder; a survey's empty answers are none."""
+    task = "- name: Release\n  ansible.builtin.debug:\n    msg: releasing {{ inventory_hostname }}\n"
+    (tmp_path / "roles" / "release" / "tasks").mkdir(parents=True)
+    (tmp_path / "roles" / "release" / "tasks" / "main.yml").write_text(f"---\n{task}", encoding="utf-8")
+    (tmp_path / "release.yml").write_text(f"---\n{task}", encoding="utf-8")
+    empty = dict.fromkeys(
+        ("lowtide_update_tasks", "lowtide_update_role", "lowtide_tenant", "lowtide_rollback_tasks"), ""
+    )
+    done = playbook(
+        fleet, "lowtide.fleet.rolling_update", "--check", "--limit", "web,localhost", cwd=tmp_path,
+        **{**empty, **given}, lowtide_update_pools="web, ",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert {name for name in SERVERS if f"releasing {name}" in done.stdout} == set(SERVERS[:5])
+    assert "batch 1 of " in done.stdout and "putting right" not in done.stdout, done.stdout
+
+
+def test_lookups_take_variables_with_templates_in_them(fleet, tmp_path):
+    """As most pools have them: their servers are those of a group."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.debug": {"msg": "{{ (lookup('lowtide.fleet.forecast', 'web') | first).words }}"}},
+            {"ansible.builtin.debug": {"msg": "{{ lookup('lowtide.fleet.anomalies', 'web') }}"}},
+        ],
+    }
+    (tmp_path / "look.yml").write_text(json.dumps([play]), encoding="utf-8")
+    done = playbook(fleet, tmp_path / "look.yml")
+    assert done.returncode == 0, done.stdout
+    assert "requests of web: " in done.stdout
 
 
 def test_autoscale_only_says_until_it_may_act(fleet):
