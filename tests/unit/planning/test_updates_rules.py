@@ -115,7 +115,11 @@ def test_the_risk_is_of_the_whole_batch():
     [
         ([100.0] * 6, {}, "it begins as soon as it can"),
         ([350.0] * 3 + [100.0] * 6, {}, "at 2026-03-29T00:00:00Z pool 'web' needs 4 servers in service, and has 4"),
-        ([200.0] * 3 + [100.0] * 6, {}, "the best that begins sooner, at 2026-03-29T00:00:00Z, displaces 25% more load"),
+        (
+            [200.0] * 3 + [100.0] * 6,
+            {},
+            "the best that begins sooner, at 2026-03-29T00:00:00Z, displaces 25% more load",
+        ),
         (
             [200.0] * 3 + [150.0] + [100.0] * 6,
             {},
