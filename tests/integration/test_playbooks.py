@@ -328,7 +328,7 @@ def test_an_existing_playbook_under_check_writes_nothing(fleet, existing):
 
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks"])
 def test_an_existing_playbook_can_be_listed_without_a_history(fleet, existing, option):
-    done = playbook(fleet, existing, option, lowtide_history={"type": "duckdb", "path": "nowhere.duckdb"}, version=3)
+    done = playbook(fleet, existing, option, lowtide_history={"type": "duckdb", "path": "/nowhere/history.duckdb"}, version=3)
     assert done.returncode == 0, done.stdout
     if option == "--list-hosts":
         assert sorted(re.findall(r"^ +(web\d)$", done.stdout, re.MULTILINE)) == ["web1", "web2", "web3", "web4", "web5"]
@@ -417,8 +417,8 @@ def test_the_gate_stops_the_run_when_a_host_of_the_first_batch_is_lost(fleet, ex
 
 BAD = {
     "no_history": (
-        {"lowtide_history": {"type": "duckdb", "path": "absent.duckdb"}, "lowtide_sources": []},
-        r"history\.path: there is no history at .*absent\.duckdb\. Check the path, or run lowtide\.fleet\.collect",
+        {"lowtide_history": {"type": "duckdb", "path": "/absent/history.duckdb"}, "lowtide_sources": []},
+        r"history\.path: there is no history at /absent/history\.duckdb\. Check the path, or run lowtide\.fleet\.collect",
     ),
     "a_pool_without_data": (
         {"lowtide_sources": [], "metric": "latency"},
