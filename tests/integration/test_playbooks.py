@@ -328,7 +328,9 @@ def test_an_existing_playbook_under_check_writes_nothing(fleet, existing):
 
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks"])
 def test_an_existing_playbook_can_be_listed_without_a_history(fleet, existing, option):
-    done = playbook(fleet, existing, option, lowtide_history={"type": "duckdb", "path": "/nowhere/history.duckdb"}, version=3)
+    done = playbook(
+        fleet, existing, option, lowtide_history={"type": "duckdb", "path": "/nowhere/history.duckdb"}, version=3
+    )
     assert done.returncode == 0, done.stdout
     if option == "--list-hosts":
         assert sorted(re.findall(r"^ +(web\d)$", done.stdout, re.MULTILINE)) == ["web1", "web2", "web3", "web4", "web5"]
