@@ -28,7 +28,7 @@ options:
         default: duckdb
       path:
         description:
-          - The DuckDB file. Needed with O(history.type=duckdb).
+          - The DuckDB file, by its whole path. Needed with O(history.type=duckdb).
           - With O(history.type=prometheus), where to keep what the server can't, that is maintenance marks, leases and records.
         type: path
       retention:

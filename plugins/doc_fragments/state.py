@@ -26,7 +26,7 @@ options:
         choices: [duckdb, postgresql]
         default: duckdb
       path:
-        description: The DuckDB file. Needed with O(state.type=duckdb).
+        description: The DuckDB file, by its whole path. Needed with O(state.type=duckdb).
         type: path
       retention:
         description: How long records are kept. At least 30 days.

@@ -86,7 +86,8 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[list[dict]]:
         """The anomalies of the pools named."""
         self.set_options(var_options=variables, direct=kwargs)
-        given = {name: value for name, value in self.get_options().items() if name != "_terms"}
+        # What is set by a variable comes as it is written there, with the templates in it.
+        given = {name: self._templar.template(value) for name, value in self.get_options().items() if name != "_terms"}
         try:
             params = options.checked({**given, "pool": list(terms)}, anomalies.SPEC, "anomalies")
             result = face.plain(anomalies.anomalies(params, check_mode=False))

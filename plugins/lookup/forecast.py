@@ -93,7 +93,8 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[dict]:
         """The forecasts of the pools named."""
         self.set_options(var_options=variables, direct=kwargs)
-        given = {name: value for name, value in self.get_options().items() if name != "_terms"}
+        # What is set by a variable comes as it is written there, with the templates in it.
+        given = {name: self._templar.template(value) for name, value in self.get_options().items() if name != "_terms"}
         try:
             params = options.checked({**given, "pool": list(terms)}, forecast.SPEC, "forecast")
             result = face.plain(forecast.forecast(params, check_mode=bool((variables or {}).get("ansible_check_mode"))))

@@ -10,6 +10,7 @@ Each specification here has a documentation fragment of the same name in ``plugi
 from __future__ import annotations
 
 import collections
+import difflib
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
@@ -351,6 +352,9 @@ TRAFFIC_SHIFT: ArgumentSpec = dict(
 )
 
 
+_DOCUMENTED = "The options of a pool are in the documentation of 'forecast'"
+
+
 def checked(values: t.Any, spec: ArgumentSpec, option: str) -> dict[str, t.Any]:
     """Values checked and completed by a specification, as a module's own options are.
 
@@ -364,13 +368,28 @@ def checked(values: t.Any, spec: ArgumentSpec, option: str) -> dict[str, t.Any]:
             remedy="On the command line, pass structured variables as JSON: -e '{\"name\": ...}'",
         )
     result = ArgumentSpecValidator(spec).validate(values)
+    if result.unsupported_parameters:
+        unknown = min(".".join(name) if isinstance(name, tuple) else name for name in result.unsupported_parameters)
+        near = difflib.get_close_matches(unknown.rpartition(".")[2], set(_names(spec)), n=1)
+        raise InvalidOption(
+            f"there is no option {unknown!r}" + (f"; {near[0]!r} is the nearest" if near else ""),
+            option=option,
+            remedy=_DOCUMENTED,
+        )
     if result.error_messages:
         raise InvalidOption(
             result.error_messages[0],
             option=option,
-            remedy="The options of a pool are in the documentation of 'forecast'",
+            remedy=_DOCUMENTED,
         )
     return result.validated_parameters
+
+
+def _names(spec: ArgumentSpec) -> t.Iterator[str]:
+    """The options of a specification, those of its parts too."""
+    for name, option in spec.items():
+        yield name
+        yield from _names(option.get("options") or {})
 
 
 def pools(values: t.Any, only: t.Sequence[str] = (), option: str = "pools") -> dict[str, dict[str, t.Any]]:
@@ -423,6 +442,13 @@ def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
             remedy="Name them, or check the inventory group they come from",
         )
     standbys = pool["standby"]["servers"] if pool["standby"] else []
+    template = next((server for server in (*pool["servers"], *standbys) if "{{" in server), None)
+    if template is not None:
+        raise InvalidOption(
+            f"{template!r} is a template that nobody has rendered",
+            option=f"{option}.servers",
+            remedy="Where no inventory is at hand, as in a rulebook, name the servers one by one",
+        )
     first, last = pool["update"]["first"], pool["update"]["last"]
     for place, servers in (
         ("servers", pool["servers"]),

@@ -73,7 +73,9 @@ options:
     elements: str
     default: []
   plan:
-    description: The plan, as M(lowtide.fleet.update_plan) returned it, with O(note=planned).
+    description:
+      - The plan, as M(lowtide.fleet.update_plan) returned it, with O(note=planned).
+      - In check mode, which keeps no journal, with O(note=batch) too.
     type: dict
   why:
     description: Why a server failed, or the run stopped.

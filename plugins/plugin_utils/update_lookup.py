@@ -51,7 +51,7 @@ def plan_for(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.
 
     :raises LowtideError: when it can't be read or made.
     """
-    given = {name: value for name, value in lookup.get_options().items() if not name.startswith("_")}
+    given = _options(lookup)
     plan = given.pop("plan")
     if plan is not None:
         return update_plan.load(plan)
@@ -70,6 +70,11 @@ def plan_for(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.
     return _PLANS[question]
 
 
+def _options(lookup: LookupBase) -> dict[str, t.Any]:
+    """The options. What is set by a variable comes as it is written there, with the templates in it."""
+    return {name: lookup._templar.template(value) for name, value in lookup.get_options().items() if name[0] != "_"}
+
+
 def too_early(plan: dict[str, t.Any]) -> str:
     """What to say of a plan made on the spot whose low tide is still to come: a play does not wait for it by itself."""
     wait = (timing.moment(plan["window"]["start"]) - timing.moment(plan["now"])).total_seconds()
@@ -84,7 +89,7 @@ def too_early(plan: dict[str, t.Any]) -> str:
 
 def servers(lookup: LookupBase, terms: t.Sequence[str], variables: dict[str, t.Any]) -> list[str]:
     """The servers of the pools named, without planning, for listings."""
-    given = {name: value for name, value in lookup.get_options().items() if not name.startswith("_")}
+    given = _options(lookup)
     if given["plan"] is not None:
         return update_plan.load(given["plan"])["hosts"]
     if only_listing() == "syntax" and any(given.get(name) is None for name in VARIABLES):

@@ -61,12 +61,14 @@ def fleet(tmp_path_factory, past):
         yield running
 
 
-def playbook(fleet: Fleet, path: pathlib.Path, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+def playbook(
+    fleet: Fleet, path: pathlib.Path | str, *arguments: str, cwd: pathlib.Path | None = None, **variables: t.Any
+) -> subprocess.CompletedProcess[str]:
     """Run a playbook on the fleet's inventory, with further variables of it."""
     inventory = fleet.write_inventory(**variables)
     return subprocess.run(
         **ansible_playbook(fleet.directory / "ansible", ROOT / ".build", "-i", str(inventory), str(path), *arguments),
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False, cwd=cwd,
     )  # fmt: skip
 
 
@@ -210,6 +212,46 @@ def test_a_limit_that_leaves_out_localhost_is_refused(fleet):
     assert {name: fleet.version(name) for name in SERVERS} == dict.fromkeys(SERVERS, "1.0")
 
 
+@pytest.mark.parametrize("given", [{"lowtide_update_tasks": "relase.yml"}, {"lowtide_update_role": "relase"}])
+def test_a_mistyped_update_is_told_before_the_update_begins(fleet, given):
+    done = playbook(fleet, "lowtide.fleet.rolling_update", **given)
+    assert done.returncode != 0
+    assert "relase" in done.stdout and "TASK [lowtide.fleet.update : Begin the run" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("given", [{"lowtide_update_tasks": "release.yml"}, {"lowtide_update_role": "release"}])
+def test_an_update_is_found_where_the_command_is_given(fleet, tmp_path, given):
+    """The playbook lies in the collection, the tasks and the role in the user's own folder; a survey's empty answers are none."""
+    task = "- name: Release\n  ansible.builtin.debug:\n    msg: releasing {{ inventory_hostname }}\n"
+    (tmp_path / "roles" / "release" / "tasks").mkdir(parents=True)
+    (tmp_path / "roles" / "release" / "tasks" / "main.yml").write_text(f"---\n{task}", encoding="utf-8")
+    (tmp_path / "release.yml").write_text(f"---\n{task}", encoding="utf-8")
+    empty = dict.fromkeys(("lowtide_update_tasks", "lowtide_update_role", "lowtide_rollback_tasks"), "")
+    done = playbook(
+        fleet, "lowtide.fleet.rolling_update", "--check", "--limit", "web,localhost", cwd=tmp_path,
+        **{**empty, **given}, lowtide_update_pools="web, ",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert {name for name in SERVERS if f"releasing {name}" in done.stdout} == set(SERVERS[:5])
+    assert "batch 1 of " in done.stdout and "putting right" not in done.stdout, done.stdout
+
+
+def test_lookups_take_variables_with_templates_in_them(fleet, tmp_path):
+    """As most pools have them: their servers are those of a group."""
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.debug": {"msg": "{{ (lookup('lowtide.fleet.forecast', 'web') | first).words }}"}},
+            {"ansible.builtin.debug": {"msg": "{{ lookup('lowtide.fleet.anomalies', 'web') }}"}},
+        ],
+    }
+    (tmp_path / "look.yml").write_text(json.dumps([play]), encoding="utf-8")
+    done = playbook(fleet, tmp_path / "look.yml")
+    assert done.returncode == 0, done.stdout
+    assert "requests of web: " in done.stdout
+
+
 def test_autoscale_only_says_until_it_may_act(fleet):
     """A forecast that needs more servers wakes standbys, in the balancer too, and one that needs fewer puts them to sleep."""
     fleet.vcenter.forget()
@@ -284,7 +326,9 @@ def test_an_existing_playbook_under_check_writes_nothing(fleet, existing):
 
 @pytest.mark.parametrize("option", ["--syntax-check", "--list-hosts", "--list-tasks"])
 def test_an_existing_playbook_can_be_listed_without_a_history(fleet, existing, option):
-    done = playbook(fleet, existing, option, lowtide_history={"type": "duckdb", "path": "nowhere.duckdb"}, version=3)
+    done = playbook(
+        fleet, existing, option, lowtide_history={"type": "duckdb", "path": "/nowhere/history.duckdb"}, version=3
+    )
     assert done.returncode == 0, done.stdout
     if option == "--list-hosts":
         assert sorted(re.findall(r"^ +(web\d)$", done.stdout, re.MULTILINE)) == ["web1", "web2", "web3", "web4", "web5"]
@@ -373,8 +417,8 @@ def test_the_gate_stops_the_run_when_a_host_of_the_first_batch_is_lost(fleet, ex
 
 BAD = {
     "no_history": (
-        {"lowtide_history": {"type": "duckdb", "path": "absent.duckdb"}, "lowtide_sources": []},
-        r"history\.path: there is no history at .*absent\.duckdb\. Check the path, or run lowtide\.fleet\.collect",
+        {"lowtide_history": {"type": "duckdb", "path": "/absent/history.duckdb"}, "lowtide_sources": []},
+        r"history\.path: there is no history at /absent/history\.duckdb\. Check the path, or run lowtide\.fleet\.collect",
     ),
     "a_pool_without_data": (
         {"lowtide_sources": [], "metric": "latency"},

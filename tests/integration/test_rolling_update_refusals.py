@@ -40,4 +40,5 @@ def test_a_file_of_tasks_that_is_not_there(tmp_path):
     given = {"lowtide_history": {"path": str(tmp_path / "none.duckdb")}, "lowtide_pools": pools}
     given["lowtide_update_tasks"] = str(tmp_path / "relaese.yml")
     run = run_playbook(tmp_path, whole, "-i", "w1,", "-e", json.dumps(given))
-    assert run.returncode == 2 and f"There is no file {tmp_path}/relaese.yml" in run.stdout + run.stderr, run.stdout
+    assert run.returncode == 2 and "Begin the run" not in run.stdout
+    assert f"{tmp_path}/relaese.yml" in run.stdout + run.stderr, run.stdout

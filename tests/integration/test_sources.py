@@ -380,5 +380,19 @@ def test_this_host_and_inline_samples():
     last = (int(time.time()) // STEP + 1) * STEP
     series = fetch({"type": "inline", "samples": found["samples"]}, "memory", {"web": ["web0"]}, last - STEP, last)
     assert series.values.tolist() == [[found["metrics"]["memory"]]]
+    # Asked in the middle of a step, which the collection of that moment does not see the end of.
+    series = fetch(
+        {"type": "inline", "samples": found["samples"]}, "memory", {"web": ["web0"]}, last - 2 * STEP, last - STEP
+    )
+    assert series.values.tolist() == [[found["metrics"]["memory"]]]
+    known = {"server": "web0", "metric": "memory", "time": last - STEP, "value": 5}
+    series = fetch(
+        {"type": "inline", "samples": [known, *found["samples"]]},
+        "memory",
+        {"web": ["web0"]},
+        last - 2 * STEP,
+        last - STEP,
+    )
+    assert series.values.tolist() == [[5.0]]
     with pytest.raises(InvalidOption, match=r"sources\[0\].samples\[0\]: .*time, metric and value"):
         fetch({"type": "inline", "samples": [{"server": "web0"}]}, "memory", {"web": ["web0"]}, last - STEP, last)

@@ -21,6 +21,8 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 LOOKUPS = sorted(path.stem for path in (ROOT / "plugins/lookup").glob("*.py"))
 # Where there is an action plugin, the module of the same name is its documentation only.
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
+# The pages that list the variables of playbooks.
+PAGES = ("quick-start.md", "rolling-updates.md")
 Options = t.Dict[str, t.Dict[str, t.Any]]
 
 
@@ -156,3 +158,11 @@ def test_the_execution_environment_installs_the_libraries():
 )
 def test_a_difference_is_seen(spec, documented, difference):
     assert differences(spec, documented) == [difference]
+
+
+def test_the_variables_that_playbooks_read_are_told():
+    """In the pages that list them: a name that nobody finds might as well not be there."""
+    told = set(re.findall(r"lowtide_\w+", "".join((ROOT / "docs" / page).read_text("utf-8") for page in PAGES)))
+    parts = [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/*/defaults/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    read = set(re.findall(r"lowtide_\w+", "".join(path.read_text("utf-8") for path in parts)))
+    assert read - told == {"lowtide_pool"}  # which a loop sets

@@ -50,6 +50,10 @@ def test_only_those_asked_for_are_looked_at():
     ("values", "option"),
     [
         ({"servers": []}, r"pools\.web\.servers"),
+        ({"servers": ["{{ groups['web'] }}"]}, r"pools\.web\.servers: .* is a template that nobody has rendered"),
+        ({"balancr": {}}, r"pools\.web: there is no option 'balancr'; 'balancer' is the nearest"),
+        ({"load__servercapacity": 1}, r"pools\.web: there is no option 'load\.servercapacity'; 'server_capacity' is"),
+        ({"zzz": 1}, r"pools\.web: there is no option 'zzz'\. The options"),
         ({"servers": ["w0", "w0"]}, r"pools\.web\.servers: 'w0' is named twice"),
         ({"standby__servers": ["s0", "s0"]}, r"pools\.web\.standby\.servers: 's0' is named twice"),
         ({"standby__servers": ["w0"]}, r"pools\.web\.standby\.servers: 'w0' is a server of the pool"),

@@ -210,6 +210,13 @@ def file_of(path: str | None, tenant: str, option: str) -> pathlib.Path:
             remedy="Use letters, digits, hyphens and underscores: it names the tenant's own history",
         )
     whole = pathlib.Path(path).expanduser()
+    if not whole.is_absolute():
+        # A module starts in the directory of its playbook, the collection's for one, and a lookup where the user is.
+        raise InvalidOption(
+            f"{path!r} is relative, and would be one file for tasks and another for lookups",
+            option=option,
+            remedy="Give the whole path, such as /var/lib/lowtide/history.duckdb",
+        )
     return whole if tenant == "default" else whole.with_name(f"{whole.stem}.{tenant}{whole.suffix}")
 
 

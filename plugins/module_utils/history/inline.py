@@ -46,9 +46,20 @@ class Inline(Closing):
             key = keyed(sample.get("pool") or "", sample.get("server") or "", metric, wanted(pools))
             if sample["metric"] == metric.expression and key is not None:
                 parts.setdefault(key, []).append((sample["time"], sample["value"]))
+        parts = {key: _settled(samples, last, step_seconds) for key, samples in parts.items()}
         grid = {"first": first, "last": last, "step_seconds": step_seconds, "aggregation": metric.aggregation or "mean"}
         rows = {key: to_grid(*zip(*samples, strict=True), **grid) for key, samples in parts.items()}
         return assembled(rows, last, step_seconds, (last - first) // step_seconds, metric)
+
+
+def _settled(samples: list[tuple[float, float]], last: int, step_seconds: int) -> list[tuple[float, float]]:
+    """Samples of the step that has not ended count for the step before it, where that has none.
+
+    What a host was just asked is of such a step always, and the next run does not hand it in again.
+    """
+    if any(last - step_seconds < time <= last for time, _value in samples):
+        return samples
+    return [(float(last) if last < time <= last + step_seconds else time, value) for time, value in samples]
 
 
 def keyed(pool: str, server: str, metric: Metric, pools: t.Mapping[str, list[str] | None]) -> SeriesKey | None:

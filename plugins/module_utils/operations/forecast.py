@@ -23,9 +23,6 @@ from ..libraries import numpy as np
 from ..series import Series, SeriesKey
 from . import demands, forecast_file, tenants
 
-if t.TYPE_CHECKING:
-    import numpy
-
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
     horizon=dict(type="str", default="24h"),
@@ -265,7 +262,9 @@ def _item(
         "backtest": answer.backtest[row],
         "warnings": answer.warnings[row],
     }
-    item["words"] = words(item, newest=_newest(series.values[row]), unit=unit or "")
+    seen = np.flatnonzero(np.isfinite(series.values[row]))[-1]
+    newest, since = float(series.values[row, seen]), int(series.values.shape[1] - 1 - seen)
+    item["words"] = words(item, newest=newest, since=since, unit=unit or "")
     return item
 
 
@@ -275,24 +274,25 @@ def _quantiles(answer: Forecast, row: int, key: SeriesKey) -> dict[str, list[flo
     return {str(level): answer.quantiles[row, :, answer.levels.index(level)].astype(float).tolist() for level in wanted}
 
 
-def _newest(values: numpy.ndarray) -> float:
-    return float(values[np.flatnonzero(np.isfinite(values))[-1]])
-
-
 def label(item: dict[str, t.Any]) -> str:
     """What the item is about, as a person says it."""
     return f"{item['metric']} of {item['server'] or item['pool']}"
 
 
-def words(item: dict[str, t.Any], *, newest: float, unit: str) -> str:
-    """One sentence for the person on call: now, the peak ahead, and how far to trust it."""
+def words(item: dict[str, t.Any], *, newest: float, since: int, unit: str) -> str:
+    """One sentence for the person on call: now, the peak ahead, and how far to trust it.
+
+    :param newest: The newest sample. :param since: How many steps without one came after it; few are still now.
+    """
     unit = f" {unit}" if unit else ""
     median = item["quantiles"]["0.5"]
     peak = max(range(len(median)), key=median.__getitem__)
     first = timing.moment(item["start"])
     time = first + datetime.timedelta(seconds=item["step_seconds"] * peak)
     far = item["step_seconds"] * len(median) > 86400
-    text = f"{label(item)}: {_number(newest)}{unit} now, {_number(median[peak])}{unit} at the peak at "
+    seen = first - datetime.timedelta(seconds=item["step_seconds"] * (since + 1))
+    when = "now" if since < 3 else seen.strftime("at %Y-%m-%d %H:%MZ, with no sample since")
+    text = f"{label(item)}: {_number(newest)}{unit} {when}, {_number(median[peak])}{unit} at the peak at "
     text += time.strftime("%Y-%m-%d %H:%MZ" if far else "%H:%MZ")
     highest = max(item["quantiles"], key=float)
     if float(highest) > 0.5:

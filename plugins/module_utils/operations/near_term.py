@@ -88,7 +88,7 @@ def _words(made: choice.Choice, what: str) -> str:
     ahead, room, alone = made.lately
     return (
         f"{what}: lately a day of going by the forecast would have cost {ahead:.4g}, of following the newest demand with "
-        f"room for its usual changes {room:.4g}, and without {alone:.4g}"
+        f"room for its usual changes {room:.4g}, and without that room {alone:.4g}"
     )
 
 

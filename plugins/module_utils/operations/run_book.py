@@ -15,7 +15,7 @@ from .. import history, timing
 from ..errors import Locked, NotFound
 from ..planning import journal
 from ..planning.journal import Run
-from . import controller, tenants
+from . import controller, tenants, update_plan
 from .lease import NAME
 
 # Kinds of record in the ledger.
@@ -68,10 +68,13 @@ class Book:
     def foretold(self) -> Run:
         """A run that check mode did not begin, as if every server were where the task says."""
         run = Run("", pools=list(self.pools), hosts={name: journal.Host() for name in self.servers()})
-        run.batch = list(self.params["hosts"])
+        if self.params["plan"]:
+            run.plan = update_plan.load(self.params["plan"])
+        # A limit names others too, such as localhost.
+        run.batch = [name for name in self.params["hosts"] if name in run.hosts]
         step = {"updating": "out", "updated": "updating", "healthy": "updated", "in": "healthy"}
-        for name in self.params["hosts"]:
-            run.hosts.setdefault(name, journal.Host()).step = step.get(self.params["note"], "untouched")
+        for name in run.batch:
+            run.hosts[name].step = step.get(self.params["note"], "untouched")
         return run
 
     def servers(self) -> list[str]:

@@ -165,10 +165,11 @@ def words(answer: dict[str, t.Any], pool: dict[str, t.Any], params: dict[str, t.
     if has != chosen and has in by_count:
         sentences.append(f"the {has} of now: {_change(by_count[has], own)}")
     confidence = answer["confidence"]
+    low, high = confidence["low"], confidence["high"]
+    most = f"{low} to {high}" if low < high else low
     sentences.append(
-        f"of pasts drawn anew from these days {confidence['share'] * 100:.0f} % ask for {chosen}, and most of them for "
-        f"{confidence['low']} to {confidence['high']}; a day above all of these comes about once in "
-        f"{round(1 / confidence['beyond'])} days"
+        f"of pasts drawn anew from these days {confidence['share'] * 100:.0f} % ask for {chosen}, and most of them for {most}; a day above "
+        f"all of these comes about once in {round(1 / confidence['beyond'])} days"
     )
     if answer["growth_per_month"]:
         sentences.append(

@@ -47,7 +47,7 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
     patience = None
     strange: dict[int, dict[str, str]] = {}
     while True:
-        verdict, warnings, now = _look(params, plan, run, strange)
+        verdict, warnings, now = _look(params, plan, run, strange, check_mode=check_mode)
         waited = time.monotonic() - began
         if patience is None:
             patience = timeout + _pause(plan, run, now)
@@ -66,6 +66,10 @@ def update_gate(params: dict[str, t.Any], *, check_mode: bool, run: gate.Run) ->
         )
     left = [host for host in run.batch if host not in verdict.hosts]
     words = [f"batch {number} of {len(plan['batches'])} ({', '.join(run.batch)}): {decision}", *verdict.reasons]
+    if check_mode and plan["standbys"]["activate"]:
+        words.append(
+            f"in check mode, standbys that the plan wakes count as awake: {', '.join(plan['standbys']['activate'])}"
+        )
     if decision == "shrink":
         words.append(f"there is room for {', '.join(verdict.hosts)}; {', '.join(left)} must be left for later")
     return {
@@ -89,7 +93,12 @@ def _pause(plan: dict[str, t.Any], run: gate.Run, now: datetime.datetime) -> flo
 
 
 def _look(
-    params: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run, strange: dict[int, dict[str, str]]
+    params: dict[str, t.Any],
+    plan: dict[str, t.Any],
+    run: gate.Run,
+    strange: dict[int, dict[str, str]],
+    *,
+    check_mode: bool,
 ) -> tuple[gate.Verdict, list[str], datetime.datetime]:
     """The verdict of this moment, warnings, and the moment.
 
@@ -108,7 +117,10 @@ def _look(
         seen.forecasts,
         now=now,
         demand=seen.demand,
-        serving={name: _serving(name, pool, plan, run, standbys[name]) for name, pool in seen.pools.items()},
+        serving={
+            name: _serving(name, pool, plan, run, standbys[name], check_mode=check_mode)
+            for name, pool in seen.pools.items()
+        },
         max_failures=params["max_failures"],
         closed=update_rules.closed(seen.pools, now, timing.moment(plan["deadline"])),
         watched=[name for name, pool in seen.pools.items() if pool["balancer"]],
@@ -122,20 +134,22 @@ def _present() -> datetime.datetime:
 
 
 def _serving(
-    name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run, standbys: list[str]
+    name: str, pool: dict[str, t.Any], plan: dict[str, t.Any], run: gate.Run, standbys: list[str], *, check_mode: bool
 ) -> list[str]:
-    """Servers that carry load: those the balancer says are ready and up, or, without one, those the run has not lost."""
+    """Servers that carry load: those the balancer says are ready and up, or, without one, those the run has not lost.
+
+    Check mode wakes no standby, so those that the plan wakes are added.
+    """
+    woken = [server for server in standbys if server in plan["standbys"]["activate"]]
     if pool["balancer"]:
         asked = options.checked(pool["balancer"], options.BALANCER_POOL, f"pools.{name}.balancer")
-        seen = balancer_pool.balancer_pool(asked, check_mode=True)
+        members = balancer_pool.balancer_pool(asked, check_mode=True)["members"]
         # Others, such as a backup that only says sorry, carry none of the demand that the forecast is of.
         own = {*pool["servers"], *(pool["standby"]["servers"] if pool["standby"] else ())}
-        return [server for server, member in seen["members"].items() if server in own and serves(member)]
+        seen = [server for server, member in members.items() if server in own and serves(member)]
+        return seen + [server for server in woken if check_mode and server not in seen]
     lost = set(run.hosts) - set(run.remaining)
-    woken = plan["standbys"]["activate"]
-    return [server for server in pool["servers"] if server not in lost] + [
-        server for server in standbys if server in woken
-    ]
+    return [server for server in pool["servers"] if server not in lost] + woken
 
 
 def serves(member: dict[str, t.Any]) -> bool:

@@ -218,6 +218,9 @@ def _demand_with_batches(
         top = max(top, *steps[1])
     axes.set_ylim(0, top * 1.1 or 1)
     axes.margins(x=0.01)
+    # An update that must end soon is not lost in a forecast of a day.
+    begin, deadline = float(times[0]), timing.moment(plan["deadline"]).timestamp()
+    axes.set_xlim(*drawing.moments([begin, min(float(times[-1]), begin + max(3600.0, 1.5 * (deadline - begin)))]))
     drawing.legend(axes)
 
 

@@ -264,9 +264,12 @@ def _backtest(contents: Contents) -> Item | None:
     if not told:
         return None
     figures = list(dict.fromkeys(figure for scores in told.values() for figure in scores))
-    rows = [[policy, *(_figure(scores.get(name), ".4g") for name in figures)] for policy, scores in told.items()]
-    head = ["policy", *(name.replace("_", " ") for name in figures)]
-    table = {"head": head, "rows": rows, "numbers": range(1, len(head))}
+    rows = []
+    for label, scores in told.items():
+        pool, _colon, policy = label.rpartition(": ")
+        rows.append([pool, policy.replace("_", " "), *(_figure(scores.get(name), ".4g") for name in figures)])
+    head = ["pool", "policy", *(policies.HEADS.get(name, name.replace("_", " ")) for name in figures)]
+    table = {"head": head, "rows": rows, "numbers": range(2, len(head)), "caption": policies.CAPTION}
     drawn = policies.by_pool(told)
     pictures = [
         {

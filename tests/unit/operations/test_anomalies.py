@@ -243,7 +243,7 @@ def test_refuses(ask):
         ask(loads(), history_window="1d")
     with pytest.raises(InvalidOption, match=r"silent\[0\]: it ends before it begins"):
         ask(loads(), silent=[{"name": "x", "start": "2026-01-31T06:00:00Z", "end": "2026-01-31T05:00:00Z"}])
-    spec = {"type": "duckdb", "path": "absent.duckdb"}
+    spec = {"type": "duckdb", "path": "/absent/history.duckdb"}
     params = options.checked({"history": spec, "pools": POOLS}, anomalies.SPEC, "anomalies")
     with pytest.raises(NotFound):
         anomalies.anomalies(params, check_mode=False)

@@ -52,6 +52,11 @@ def test_a_pool_is_the_sum_of_its_servers(store):
     assert "seasonal naive by" in result["words"][0]
 
 
+def test_what_was_measured_long_ago_is_not_now(store):
+    assert "/s now, " in ask(store, now="2026-01-31T00:10:00Z")["words"][0]
+    assert "/s at 2026-01-31 00:00Z, with no sample since, " in ask(store, now="2026-01-31T00:20:00Z")["words"][0]
+
+
 def test_servers_too_when_asked_and_they_add_up(store):
     pool, *servers = ask(store, per_server=True)["forecasts"]
     assert [item["server"] for item in servers] == ["web1", "web2"]

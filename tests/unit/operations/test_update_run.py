@@ -370,6 +370,18 @@ def test_check_mode_writes_nothing(call):
     assert records(call, "update-run") == written
 
 
+def test_check_mode_looks_at_servers_alone_whatever_a_limit_names(call):
+    call("begin", update="2.4")
+    assert call("look", hosts=["w1", "w2", "localhost"], check_mode=True)["left"] == ["w1", "w2"]
+
+
+def test_check_mode_tells_which_batch_it_is_by_the_plan_it_is_given(call):
+    call("begin", update="2.4")
+    told = call("batch", hosts=["w3"], plan=PLAN, check_mode=True)["words"]
+    assert told[0].startswith("batch 2 of 2 (w3): 0 of 3 servers are updated"), told
+    assert call("batch", hosts=["w3"], check_mode=True)["words"] == ["putting right w3; 0 of 3 servers are updated"]
+
+
 def test_what_is_wrong_is_said(call):
     with pytest.raises(InvalidOption, match=r"^update: it is not given\. Name the update"):
         call("begin")

@@ -56,7 +56,7 @@ def starts(plan):
 def test_no_batch_reaches_into_a_blackout_and_the_next_begins_where_it_ends():
     plan = planned([150.0] * 20, closed=[(0, 7), (12, 30)], max_unavailable="2")
     assert starts(plan) == [30, 35]
-    assert plan["why_not_sooner"].startswith("begun before")
+    assert plan["why_not_sooner"].startswith("the best that begins sooner, at ")
     only = planned([150.0] * 20, closed=[(0, 7), (12, 33), (38, 60)], max_unavailable="2", minutes=45)
     assert starts(only) == [7, 33]
 
@@ -124,12 +124,16 @@ def test_the_risk_is_of_the_whole_batch():
     [
         ([100.0] * 6, {}, "it begins as soon as it can"),
         ([350.0] * 3 + [100.0] * 6, {}, "at 2026-03-29T00:00:00Z pool 'web' needs 4 servers in service, and has 4"),
-        ([200.0] * 3 + [100.0] * 6, {}, "is from 2026-03-29T00:00:00Z on, and displaces 25% more load"),
+        (
+            [200.0] * 3 + [100.0] * 6,
+            {},
+            "the best that begins sooner, at 2026-03-29T00:00:00Z, displaces 25% more load",
+        ),
         (
             [200.0] * 3 + [150.0] + [100.0] * 6,
             {},
-            "begun as soon as it can, at 2026-03-29T00:00:00Z, it displaces 25% more load; begun before 2026-03-29T00:20:00Z, the "
-            "best of it is from 2026-03-29T00:15:00Z on, and displaces 12% more load",
+            "begun as soon as it can, at 2026-03-29T00:00:00Z, it displaces 25% more load; the best that begins "
+            "sooner, at 2026-03-29T00:15:00Z, displaces 12% more load",
         ),
         ([100.0] * 9, {"closed": [(0, 10)]}, "may not be updated before 2026-03-29T00:10:00Z"),
     ],

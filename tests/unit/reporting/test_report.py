@@ -23,7 +23,7 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.errors import Invali
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import report
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import scaling, updates
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
-from ansible_collections.lowtide.fleet.plugins.module_utils.reporting import charts, traffic
+from ansible_collections.lowtide.fleet.plugins.module_utils.reporting import charts, policies, traffic
 from ansible_collections.lowtide.fleet.plugins.module_utils.reporting import page as page_module
 
 NOW = datetime.datetime(2026, 3, 3, 6, 0, tzinfo=datetime.UTC)
@@ -341,4 +341,16 @@ def test_a_backtest_is_a_picture_of_what_each_policy_spent_and_left(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert text.count("<svg") == 1
     assert "what each policy would have spent and left" in text
-    assert text.count("web: oracle") >= 1
+    # The figures are in a table, under names that a person reads.
+    assert re.search(r"<td>web</td><td>oracle</td>", text)
+    assert ">overload, min</th>" in text and ">τ under</th>" in text
+
+
+def test_policies_that_spend_and_leave_the_same_are_one_point():
+    figures = {"server_hours": 120.0, "overload_minutes": 0.0}
+    told = {
+        "lowtide": figures,
+        "reactive": {**figures, "server_hours": 120.04},
+        "oracle": {**figures, "server_hours": 99.0},
+    }
+    assert policies.points(told) == {(120.0, 0.0): ["lowtide", "reactive"], (99.0, 0.0): ["oracle"]}

@@ -118,16 +118,14 @@ def _batch(number: int, case: Case, found: Attempt, batch: Batch, standbys: list
 def _why_not_sooner(case: Case, found: Attempt) -> str:
     """What stands against an earlier beginning, in words."""
     begin = found.solution.begin
-    if begin <= case.earliest + 1e-6:
+    # Times are told by the second.
+    if begin < case.earliest + 1.0:
         return "it begins as soon as it can"
     woken = case.everyone
     earlier = case.attempt(woken, quick=True, before=begin)
     if earlier is not None:
         best = earlier.solution.begin
-        text = (
-            f"begun before {timing.iso(case.time(begin))}, the best of it is from {timing.iso(case.time(best))} on, and "
-            f"{_displaced(earlier, found)}"
-        )
+        text = f"the best that begins sooner, at {timing.iso(case.time(best))}, {_displaced(earlier, found)}"
         soonest = None if case.large else _soonest(case, woken)
         if soonest is None or soonest.solution.begin > best - 1e-6:
             return text
