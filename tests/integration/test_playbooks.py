@@ -15,6 +15,8 @@ import typing as t
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.standby import SPEC as STANDBY
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.standby import standby
 from certificates import Authority
 from fleet import Fleet, real_demand, rising_demand
 from ports import free_port
@@ -231,6 +233,28 @@ def test_autoscale_only_says_until_it_may_act(fleet):
     assert "web: nothing to wake and nothing to send to sleep" in again.stdout
 
     # They woke moments ago, so they stay awake unless the pool says that they may sleep at once.
+    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
+    idle = playbook(
+        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
+        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
+    )  # fmt: skip
+    assert idle.returncode == 0, idle.stdout
+    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
+def test_autoscale_brings_in_what_a_killed_run_left_out_of_the_balancer(fleet):
+    """It is on, and carries nothing: it counts for nothing until it is in."""
+    woken = {"connection": fleet.vcenter.connection, "activate": ["web-s3"]}
+    assert standby(options.checked(woken, STANDBY, "standby"), check_mode=False)["servers"]["web-s3"]["ready"]
+    tight = pools(fleet, load={"metric": "requests", "server_capacity": 30})
+    acted = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
+    assert acted.returncode == 0, acted.stdout
+    assert re.search(r"needs \d servers, and 5 are in service", " ".join(acted.stdout.split())), acted.stdout
+    assert "web: wake web-s3, web-s1 now" in acted.stdout
+    spec = {"socket": [fleet.haproxy.tcp_socket], "backend": "web"}
+    found = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)
+    assert [name for name in found["members"] if name not in found["out"] and name in STANDBYS] == ["web-s1", "web-s3"]
+
     rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
     idle = playbook(
         fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
