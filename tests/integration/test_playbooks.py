@@ -264,6 +264,17 @@ def test_autoscale_brings_in_what_a_killed_run_left_out_of_the_balancer(fleet):
     assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
 
 
+def test_autoscale_scales_by_what_is_known_while_a_source_is_down(fleet):
+    """And fails at its end, for somebody must be told."""
+    down = [{**fleet.variables()["lowtide_sources"][0], "url": f"http://127.0.0.1:{free_port()}"}]
+    tight = pools(fleet, load={"metric": "requests", "server_capacity": 30})
+    said = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", lowtide_pools=tight, lowtide_sources=down)
+    assert said.returncode != 0
+    assert re.search("web: wake web-s1, web-s2.* now", said.stdout), said.stdout
+    told = " ".join(said.stdout.split())
+    assert re.search(r"planned by what was known: .*sources\[0\]\.url: there is no connection to", told), said.stdout
+
+
 def test_the_past_is_replayed_and_drawn(fleet, tmp_path):
     kept, page = tmp_path / "backtest.json", tmp_path / "backtest.html"
     wanted = {"lowtide_backtest_file": str(kept), "lowtide_backtest_report": str(page)}
