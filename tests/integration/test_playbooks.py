@@ -275,6 +275,40 @@ def test_autoscale_scales_by_what_is_known_while_a_source_is_down(fleet):
     assert re.search(r"planned by what was known: .*sources\[0\]\.url: there is no connection to", told), said.stdout
 
 
+WAKE = """
+- name: Wake two
+  hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  tasks:
+    - name: Wake
+      ansible.builtin.include_role:
+        name: lowtide.fleet.standby
+        tasks_from: "{{ entry }}"
+      vars:
+        standby_names: [api-s1, web-s1]
+        standby_pools: "{{ lowtide_pools }}"
+"""
+
+
+def test_a_pool_whose_balancer_takes_nobody_keeps_no_other_pools_standbys_out(fleet):
+    (fleet.directory / "wake.yml").write_text(WAKE)
+    broken = pools(fleet)
+    broken["api"]["balancer"] = {**broken["api"]["balancer"], "backend": "nowhere"}
+    woken = playbook(
+        fleet, fleet.directory / "wake.yml", entry="wake", lowtide_pools={name: broken[name] for name in ("api", "web")}
+    )
+    assert woken.returncode != 0
+    told = " ".join(woken.stdout.split()).replace("''", "'")
+    assert re.search("api: api-s1 could not be brought in: backend: .* has no backend 'nowhere'", told), woken.stdout
+    spec = {"socket": [fleet.haproxy.tcp_socket], "backend": "web"}
+    found = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)
+    assert "web-s1" not in found["out"]
+    slept = playbook(fleet, fleet.directory / "wake.yml", entry="sleep")
+    assert slept.returncode == 0, slept.stdout
+
+
 def test_the_past_is_replayed_and_drawn(fleet, tmp_path):
     kept, page = tmp_path / "backtest.json", tmp_path / "backtest.html"
     wanted = {"lowtide_backtest_file": str(kept), "lowtide_backtest_report": str(page)}
