@@ -435,6 +435,16 @@ def pools(values: t.Any, only: t.Sequence[str] = (), option: str = "pools") -> d
 def _pool(values: t.Any, option: str) -> dict[str, t.Any]:
     """One pool, checked beyond what a specification can say."""
     pool = checked(values, POOL, option)
+    for place, given in (
+        ("servers", values["servers"]),
+        ("standby.servers", (values.get("standby") or {}).get("servers")),
+    ):
+        if isinstance(given, str) and given.lstrip().startswith("["):
+            raise InvalidOption(
+                "it is text that looks like a list",
+                option=f"{option}.{place}",
+                remedy="On the command line, pass structured variables as JSON: -e '{\"name\": ...}'",
+            )
     if not pool["servers"]:
         raise InvalidOption(
             "the pool has no servers",

@@ -51,6 +51,10 @@ def moment(value: str | datetime.datetime, option: str | None = None) -> datetim
             raise InvalidOption(
                 f"{value!r} is not a time", option=option, remedy="Write it as 2026-01-31T06:30:00Z"
             ) from exc
+    if not 1970 < time.year < 9000:
+        raise InvalidOption(
+            f"{value!r} is a time that nobody measures", option=option, remedy="Write it as 2026-01-31T06:30:00Z"
+        )
     if time.tzinfo is None:
         time = time.replace(tzinfo=datetime.UTC)
     return time.astimezone(datetime.UTC)

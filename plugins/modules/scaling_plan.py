@@ -33,11 +33,20 @@ options:
     type: list
     elements: str
     default: []
+  out:
+    description:
+      - Standbys in O(awake) that carry no load, since no balancer has them in with their full weight. A run that was killed
+        between waking one and bringing it in leaves it so, and so does a balancer that forgot its members' states.
+      - They don't count as servers in service. Where more are needed, they are in C(activate) before any that is asleep, which
+        brings them in; where not, they are the first to sleep.
+    type: list
+    elements: str
+    default: []
   awake_since:
     description:
       - When standbys woke, by name, ISO 8601, so that none is sent to sleep before its pool's C(standby.min_awake).
-      - For one that is absent here, what M(lowtide.fleet.standby) noted in O(state) or O(history) within the last day counts.
-        Where nothing was noted, it may be sent to sleep.
+      - For one that is absent here, what M(lowtide.fleet.standby) noted in O(state) or O(history) within the last day counts, or within the
+        longest C(standby.min_awake). Where nothing was noted, it may be sent to sleep.
     type: dict
     default: {}
   owners:

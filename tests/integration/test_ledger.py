@@ -14,7 +14,12 @@ import threading
 
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
-from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption, Locked
+from ansible_collections.lowtide.fleet.plugins.module_utils.errors import (
+    ConnectionFailed,
+    InvalidOption,
+    Locked,
+    LowtideError,
+)
 from ansible_collections.lowtide.fleet.plugins.module_utils.history import tables
 
 NOW = datetime.datetime(2026, 1, 5, 12, tzinfo=datetime.UTC)
@@ -163,3 +168,29 @@ def test_a_history_that_is_only_read_from_needs_a_state(tmp_path):
     params["history"] = options.checked({"path": str(tmp_path / "h.duckdb")}, options.HISTORY, "history")
     with history.open_state(params) as store:
         assert store.append("run", "web", {}, now=NOW) == 1
+
+
+LOOKS = {
+    "leases": lambda store: store.leases(),
+    "records": lambda store: store.records("activation"),
+    "marks": lambda store: store.marks(["web"]),
+    "series": lambda store: store.summaries(metric="requests", pools=["web"]),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_session_that_ends_before_a_look_is_told(postgresql, tenant, look):
+    spec = options.checked({"state": postgresql}, options.STATE, "options")
+    with opened(spec, tenant) as store, opened(spec, tenant) as other:
+        other._rows("SELECT pg_terminate_backend(?)", [store._connection.info.backend_pid])
+        with pytest.raises(ConnectionFailed, match="^state.url: .* ended the session"):
+            LOOKS[look](store)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_file_that_lacks_a_table_is_told(tmp_path, tenant, look):
+    spec = options.checked({"state": {"path": str(tmp_path / "state.duckdb")}}, options.STATE, "options")
+    with opened(spec, tenant) as store:
+        store._rows(f"DROP TABLE {look}")
+        with pytest.raises(LowtideError, match=f"^state.path: DuckDB can't use .*{look}.* Check that it is a history"):
+            LOOKS[look](store)

@@ -15,6 +15,8 @@ import typing as t
 import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import history, options
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations.balancer_pool import balancer_pool
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.standby import SPEC as STANDBY
+from ansible_collections.lowtide.fleet.plugins.module_utils.operations.standby import standby
 from certificates import Authority
 from fleet import Fleet, real_demand, rising_demand
 from ports import free_port
@@ -280,6 +282,73 @@ def test_autoscale_only_says_until_it_may_act(fleet):
     )  # fmt: skip
     assert idle.returncode == 0, idle.stdout
     assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
+def test_autoscale_brings_in_what_a_killed_run_left_out_of_the_balancer(fleet):
+    """It is on, and carries nothing: it counts for nothing until it is in."""
+    woken = {"connection": fleet.vcenter.connection, "activate": ["web-s3"]}
+    assert standby(options.checked(woken, STANDBY, "standby"), check_mode=False)["servers"]["web-s3"]["ready"]
+    tight = pools(fleet, load={"metric": "requests", "server_capacity": 30})
+    acted = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
+    assert acted.returncode == 0, acted.stdout
+    assert re.search(r"needs \d servers, and 5 are in service", " ".join(acted.stdout.split())), acted.stdout
+    assert "web: wake web-s3, web-s1 now" in acted.stdout
+    spec = {"socket": [fleet.haproxy.tcp_socket], "backend": "web"}
+    found = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)
+    assert [name for name in found["members"] if name not in found["out"] and name in STANDBYS] == ["web-s1", "web-s3"]
+
+    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
+    idle = playbook(
+        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
+        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
+    )  # fmt: skip
+    assert idle.returncode == 0, idle.stdout
+    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
+def test_autoscale_scales_by_what_is_known_while_a_source_is_down(fleet):
+    """And fails at its end, for somebody must be told."""
+    down = [{**fleet.variables()["lowtide_sources"][0], "url": f"http://127.0.0.1:{free_port()}"}]
+    tight = pools(fleet, load={"metric": "requests", "server_capacity": 30})
+    said = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", lowtide_pools=tight, lowtide_sources=down)
+    assert said.returncode != 0
+    assert re.search("web: wake web-s1, web-s2.* now", said.stdout), said.stdout
+    told = " ".join(said.stdout.split())
+    assert re.search(r"planned by what was known: .*sources\[0\]\.url: there is no connection to", told), said.stdout
+
+
+WAKE = """
+- name: Wake two
+  hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  tasks:
+    - name: Wake
+      ansible.builtin.include_role:
+        name: lowtide.fleet.standby
+        tasks_from: "{{ entry }}"
+      vars:
+        standby_names: [api-s1, web-s1]
+        standby_pools: "{{ lowtide_pools }}"
+"""
+
+
+def test_a_pool_whose_balancer_takes_nobody_keeps_no_other_pools_standbys_out(fleet):
+    (fleet.directory / "wake.yml").write_text(WAKE)
+    broken = pools(fleet)
+    broken["api"]["balancer"] = {**broken["api"]["balancer"], "backend": "nowhere"}
+    woken = playbook(
+        fleet, fleet.directory / "wake.yml", entry="wake", lowtide_pools={name: broken[name] for name in ("api", "web")}
+    )
+    assert woken.returncode != 0
+    told = " ".join(woken.stdout.split()).replace("''", "'")
+    assert re.search("api: api-s1 could not be brought in: backend: .* has no backend 'nowhere'", told), woken.stdout
+    spec = {"socket": [fleet.haproxy.tcp_socket], "backend": "web"}
+    found = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)
+    assert "web-s1" not in found["out"]
+    slept = playbook(fleet, fleet.directory / "wake.yml", entry="sleep")
+    assert slept.returncode == 0, slept.stdout
 
 
 def test_the_past_is_replayed_and_drawn(fleet, tmp_path):

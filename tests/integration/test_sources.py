@@ -340,6 +340,25 @@ def test_csv_in_long_form(tmp_path):
     np.testing.assert_array_equal(series.values, [[np.nan, 9], [1.5, np.nan], [2.5, 4.5]])
 
 
+@pytest.fixture
+def new_york(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_csv_with_times_of_several_forms_is_in_utc_wherever_the_controller_is(tmp_path, new_york):
+    times = ["2026-01-31T00:05:00Z", "2026-01-31T00:10:00", "2026-01-31T01:15:00+01:00"]
+    lines = [f"{text},web1,{number}" for number, text in enumerate(times)]
+    (tmp_path / "a.csv").write_text("\n".join(["time,server,requests", *lines]))
+    first = int(datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC).timestamp())
+    source = {"type": "files", "paths": [str(tmp_path / "a.csv")], "metrics": {"requests": "requests"}}
+    found = fetch(source, "requests", {"web": ["web1"]}, first, first + 3 * STEP)
+    assert found.values.tolist() == [[0.0, 1.0, 2.0]]
+
+
 def test_parquet_in_wide_form_with_epoch_seconds(tmp_path):
     path = tmp_path / "a.parquet"
     duckdb.sql(

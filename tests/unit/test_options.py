@@ -113,3 +113,15 @@ def test_a_standby_that_serves_another_pool():
 
 def test_pools_may_share_standbys():
     assert set(options.pools({"web": changed(), "db": changed(servers=["d0"])})) == {"web", "db"}
+
+
+@pytest.mark.parametrize("place", ["servers", "standby.servers"])
+def test_a_list_that_came_as_text_is_refused(place):
+    """As in -e 'lowtide_servers=[1,2]', which would be split at its commas, brackets and all."""
+    text = '["web1", "web2"]'
+    load = {"metric": "requests", "server_capacity": 100}
+    web = {"servers": ["w0"], "load": load, "standby": {"servers": text}}
+    if place == "servers":
+        web = {"servers": text, "load": load}
+    with pytest.raises(InvalidOption, match=f"^pools.web.{place}: it is text that looks like a list.*as JSON"):
+        options.pools({"web": web})

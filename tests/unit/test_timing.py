@@ -36,6 +36,9 @@ def test_moment_takes_offsets_and_assumes_utc():
 def test_moment_refuses():
     with pytest.raises(InvalidOption, match="now: 'tomorrow' is not a time"):
         timing.moment("tomorrow", "now")
+    for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        with pytest.raises(InvalidOption, match="now: '.*' is a time that nobody measures"):
+            timing.moment(text, "now")
 
 
 @pytest.mark.parametrize(

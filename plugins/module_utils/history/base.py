@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
     import numpy
 
 AGGREGATIONS = ("mean", "max", "last", "rate")
+LONGEST_SECONDS = 50 * 365 * 86400  # that are read at once: stores count them in 32 bits
 
 Pools = t.Union[t.Mapping[str, t.Sequence[str]], t.Sequence[str]]
 
@@ -241,6 +242,12 @@ def aligned(start: datetime.datetime, end: datetime.datetime, step_seconds: int)
     :raises InvalidOption: when no step lies between them.
     """
     first, last = (int(time.timestamp()) // step_seconds * step_seconds for time in (start, end))
+    if last - first > LONGEST_SECONDS:
+        raise InvalidOption(
+            f"{words(last - first)} is more than any history holds",
+            option="history_window",
+            remedy="Look back some weeks",
+        )
     if last <= first:
         raise InvalidOption(
             f"no step of {words(step_seconds)} lies between {iso(start)} and {iso(end)}",

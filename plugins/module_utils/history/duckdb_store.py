@@ -100,8 +100,7 @@ class DuckDBHistory(Tables):
 
     def _prepare(self, read_only: bool) -> None:
         """Check the format, and make the tables of a new file."""
-        with self._errors():
-            tables = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables()")}
+        tables = {row[0] for row in self._rows("SELECT table_name FROM duckdb_tables()")}
         if not tables and not read_only:
             with self._transaction():
                 self._rows(TABLES.format(text="VARCHAR") + _SAMPLES)
@@ -127,7 +126,8 @@ class DuckDBHistory(Tables):
 
     def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
         """See :meth:`~.ledger.Ledger._rows`."""
-        return self._connection.execute(statement, list(values) or None).fetchall()
+        with self._errors():
+            return self._connection.execute(statement, list(values) or None).fetchall()
 
     def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
         """See :meth:`~.tables.Tables._insert`."""
@@ -163,12 +163,13 @@ class DuckDBHistory(Tables):
         if folded is not None:
             what = f"((time - $first + $step - 1) // $step * $step)::INTEGER AS after, {folded} AS value"
             group = "GROUP BY series, after"
-        found = self._connection.execute(
-            f"SELECT series, {what} FROM samples "
-            f"WHERE time > $first AND time <= $last AND series BETWEEN $low AND $high{chosen} {group}",
-            {"first": first, "last": last, "low": low, "high": high}
-            | ({} if folded is None else {"step": step_seconds}),
-        ).fetchnumpy()
+        with self._errors():
+            found = self._connection.execute(
+                f"SELECT series, {what} FROM samples "
+                f"WHERE time > $first AND time <= $last AND series BETWEEN $low AND $high{chosen} {group}",
+                {"first": first, "last": last, "low": low, "high": high}
+                | ({} if folded is None else {"step": step_seconds}),
+            ).fetchnumpy()
         return found["series"], found["after"], found["value"]
 
     def _merge(

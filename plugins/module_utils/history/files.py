@@ -66,6 +66,8 @@ class Files(Closing):
         """One metric on the grid of stamps in (first, last]; see :meth:`~.base.History.read`. May be empty."""
         parts: dict[SeriesKey, list[t.Any]] = {}
         with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+            # A column in which some times have an offset is text, and one without is read in the session's time zone.
+            connection.execute("SET TimeZone = 'UTC'")
             for path in self.paths:
                 for key, samples in self._samples(connection, path, metric, wanted(pools), first, last, step_seconds):
                     parts.setdefault(key, []).append(samples)

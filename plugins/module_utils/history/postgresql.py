@@ -203,8 +203,9 @@ class PostgreSQLHistory(Tables):
 
     def _rows(self, statement: str, values: t.Sequence[t.Any] = ()) -> list[t.Any]:
         """See :meth:`~.ledger.Ledger._rows`."""
-        cursor = self._connection.execute(statement.replace("?", "%s"), list(values))
-        return cursor.fetchall() if cursor.description else []
+        with self._errors():
+            cursor = self._connection.execute(statement.replace("?", "%s"), list(values))
+            return cursor.fetchall() if cursor.description else []
 
     def _insert(self, table: str, rows: list[tuple[t.Any, ...]], conflict: str = "") -> None:
         """See :meth:`~.tables.Tables._insert`."""

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
     import numpy
 
 STILL = 0.1  # of the usual spread, below which a series hardly moves
+SCORED_AT_ONCE = 256  # series: a detector goes through them step by step together, in little more time than for one
 
 SPEC: options.ArgumentSpec = dict(
     options.COMMON,
@@ -117,8 +118,10 @@ def look(
     found: list[dict[str, t.Any]] = []
     states = {}
     lacking: dict[str, NotEnoughHistory] = {}
-    for name, series in read(params["history"], pools, asked, lacking):
-        items = in_pool(series, name, pools[name], asked)
+    seen = (_Seen.of(series, name, asked) for name, series in read(params["history"], pools, asked, lacking))
+    for one, scores in _scored(seen, asked):
+        name, series = one.name, one.series
+        items = in_pool(one, scores, pools[name], asked)
         states[name] = {
             "anomalous": any(item["open"] and item["server"] is None for item in items),
             "open": sum(item["open"] for item in items),
@@ -281,28 +284,64 @@ def _of_pool(
     return dataclasses.replace(result, marked=marks.touched(result, maintenance)) if maintenance else result
 
 
-def in_pool(series: Series, name: str, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """The series of a pool as a detector sees them.
+
+    :param silent: Where an event or maintenance explains what happens, which is neither scored nor learned; shape (series, time).
+    """
+
+    name: str
+    series: Series
+    silent: numpy.ndarray
+    frame: Frame
+
+    @classmethod
+    def of(cls, series: Series, name: str, asked: Asked) -> _Seen:
+        silent = np.zeros(series.values.shape, bool) if series.marked is None else series.marked.copy()
+        for mark in asked.silent:
+            if not mark.pools or name in mark.pools:
+                # A sample describes the step that ends at its stamp.
+                silent |= (series.times > mark.start) & (series.times - series.step_seconds < mark.end)
+        values = np.where(silent, np.nan, clean(series.values))
+        return cls(name, series, silent, Frame(values, series.step_seconds, series.end, asked.seed))
+
+
+def in_pool(one: _Seen, scores: numpy.ndarray, pool: dict[str, t.Any], asked: Asked) -> list[dict[str, t.Any]]:
     """The flags of one pool that are open, or were in the time asked about."""
-    silent = np.zeros(series.values.shape, bool) if series.marked is None else series.marked.copy()
-    for mark in asked.silent:
-        if not mark.pools or name in mark.pools:
-            # A sample describes the step that ends at its stamp.
-            silent |= (series.times > mark.start) & (series.times - series.step_seconds < mark.end)
-    # What an event or maintenance explains is neither scored nor learned.
-    values = np.where(silent, np.nan, clean(series.values))
-    frame = Frame(values, series.step_seconds, series.end, asked.seed)
-    scores = _scores(frame, series.keys, asked)
-    found = flags.find(frame, scores, rate=asked.false_alarms, silent=silent)
+    series, frame = one.series, one.frame
+    found = flags.find(frame, scores, rate=asked.false_alarms, silent=one.silent)
     oldest = series.end.timestamp() - asked.since_seconds
     times = series.times
     lately = [flag for flag in found if flag.open or times[flag.last] > oldest]
     return [_item(flag, lately, series, pool, frame) for flag in lately]
 
 
-def _scores(frame: Frame, keys: t.Sequence[SeriesKey], asked: Asked) -> numpy.ndarray:
+def _scored(seen: t.Iterable[_Seen], asked: Asked) -> t.Iterator[tuple[_Seen, numpy.ndarray]]:
+    """The scores of each pool. A series is scored by itself, so that those of many pools are scored at once."""
+    if asked.detector in GROUPED:
+        yield from ((one, _grouped_scores(one.frame, one.series.keys, asked)) for one in seen)
+        return
+    some: list[_Seen] = []
+    for one in seen:
+        if some and sum(len(other.series.keys) for other in some) + len(one.series.keys) > SCORED_AT_ONCE:
+            yield from _scores(some, asked)
+            some = []
+        some.append(one)
+    if some:
+        yield from _scores(some, asked)
+
+
+def _scores(some: list[_Seen], asked: Asked) -> t.Iterator[tuple[_Seen, numpy.ndarray]]:
+    frame = some[0].frame
+    values = np.concatenate([one.frame.values for one in some])
+    scores = score(values, step_seconds=frame.step_seconds, end=frame.end, detector=asked.detector, seed=asked.seed)
+    ends = np.cumsum([len(one.series.keys) for one in some])
+    yield from zip(some, np.split(scores, ends[:-1]), strict=True)
+
+
+def _grouped_scores(frame: Frame, keys: t.Sequence[SeriesKey], asked: Asked) -> numpy.ndarray:
     common = dict(step_seconds=frame.step_seconds, end=frame.end, detector=asked.detector, seed=asked.seed)
-    if asked.detector not in GROUPED:
-        return score(frame.values, **common)
     # A pool as a whole has no peers: it is a group of its own, and gets no score.
     names = [key.server if asked.detector == "multivariate" else key.metric for key in keys]
     labels = [None if key.server is None else name for key, name in zip(keys, names, strict=True)]

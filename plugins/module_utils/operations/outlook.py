@@ -69,7 +69,7 @@ def outlook(
     pools = tenants.chosen(params)
     wanted = sorted({*LEVELS, *(levels(pool) for pool in pools.values())})
     asked = forecast.asked_for({**params, "quantiles": wanted, "per_server": True})
-    given = {item["pool"]: item for item in params["forecasts"] or [] if item.get("server") is None}
+    given = {item.get("pool"): item for item in params["forecasts"] or [] if item.get("server") is None}
     missing = next((name for name in pools if params["forecasts"] is not None and name not in given), None)
     if missing is not None:
         raise InvalidOption(
@@ -97,7 +97,7 @@ def outlook(
         result.totals[name], result.loads[name] = total, loads[name]
         result.items.append(item)
         result.forecasts[name] = dataclasses.replace(DemandForecast.from_item(item), clustering=clustering(total))
-        result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings", []))
+        result.warnings.extend(f"{forecast.label(item)}: {warning}" for warning in item.get("warnings") or [])
         newest = _newest(total)
         if newest is None:
             result.warnings.append(

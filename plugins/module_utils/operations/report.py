@@ -14,7 +14,7 @@ import typing as t
 
 from .. import history as histories
 from .. import options, timing
-from ..errors import InvalidOption
+from ..errors import InvalidOption, NotEnoughHistory
 from ..planning.demand import pool_demand
 from ..reporting import page, traffic
 from ..reporting.charts import Capacity, Tail
@@ -54,17 +54,19 @@ _KINDS = {"plan": "scaling", "update_plan": "update"}
 def report(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
     """One HTML file with forecasts, plans and traffic as pictures.
 
-    :returns: ``dest``, ``size`` in bytes, ``words``.
+    :returns: ``dest``, ``size`` in bytes, ``words``; ``warnings``, of which pool no demand so far is drawn.
     :raises InvalidOption: naming the option, when an input is not what its module makes, or dest can't be written.
     """
     _check_inputs(params)
-    text = page.render(_contents(params)).encode()
+    lacking: dict[str, NotEnoughHistory] = {}
+    text = page.render(_contents(params, lacking)).encode()
     dest = pathlib.Path(params["dest"])
     changed = _read(dest) != text
     if changed and not check_mode:
         _write(dest, text)
     words = [f"the report is at {dest}" if not check_mode else f"the report would be at {dest}"]
-    return {"changed": changed, "dest": str(dest), "size": len(text), "words": words}
+    warnings = [f"Of pool {name!r} no demand so far is drawn: {why}" for name, why in lacking.items()]
+    return {"changed": changed, "dest": str(dest), "size": len(text), "words": words, "warnings": warnings}
 
 
 def _check_inputs(params: dict[str, t.Any]) -> None:
@@ -87,7 +89,7 @@ def _check_inputs(params: dict[str, t.Any]) -> None:
             )
 
 
-def _contents(params: dict[str, t.Any]) -> page.Contents:
+def _contents(params: dict[str, t.Any], lacking: dict[str, NotEnoughHistory]) -> page.Contents:
     pools = tenants.chosen(params) if params["pools"] else {}
     zones = {
         name: timing.zone(pool["calendar"]["time_zone"], f"pools.{name}.calendar.time_zone")
@@ -104,7 +106,7 @@ def _contents(params: dict[str, t.Any]) -> page.Contents:
         zones=zones,
         units={name: pool["load"]["unit"] or pool["load"]["metric"] for name, pool in pools.items()},
         capacities=_capacities(pools, params["plan"]),
-        tails=_tails(params, pools, forecasts),
+        tails=_tails(params, pools, forecasts, lacking),
         forecasts=forecasts,
         plan=params["plan"],
         update_plan=params["update_plan"],
@@ -140,9 +142,15 @@ def _capacities(pools: dict[str, dict[str, t.Any]], plan: dict[str, t.Any] | Non
 
 
 def _tails(
-    params: dict[str, t.Any], pools: dict[str, dict[str, t.Any]], forecasts: list[dict[str, t.Any]]
+    params: dict[str, t.Any],
+    pools: dict[str, dict[str, t.Any]],
+    forecasts: list[dict[str, t.Any]],
+    lacking: dict[str, NotEnoughHistory],
 ) -> dict[str, Tail]:
-    """The newest demand of the pools that have a forecast, up to where it begins."""
+    """The newest demand of the pools that have a forecast, up to where it begins.
+
+    :param lacking: Takes why there is none of a pool; the others are drawn all the same.
+    """
     if params["history"] is None:
         return {}
     length = datetime.timedelta(seconds=timing.duration(params["history_tail"], "history_tail"))
@@ -154,13 +162,17 @@ def _tails(
         end = timing.moment(item["start"]) - datetime.timedelta(seconds=item["step_seconds"])
         standbys = pool["standby"]["servers"] if pool["standby"] else []
         with histories.open(params["history"], tenant=pool["tenant"], read_only=True) as store:
-            series = store.read(
-                metric=item["metric"],
-                pools={item["pool"]: pool["servers"] + standbys},
-                start=end - length,
-                end=end,
-                step_seconds=item["step_seconds"],
-            )
+            try:
+                series = store.read(
+                    metric=item["metric"],
+                    pools={item["pool"]: pool["servers"] + standbys},
+                    start=end - length,
+                    end=end,
+                    step_seconds=item["step_seconds"],
+                )
+            except NotEnoughHistory as exc:
+                lacking[item["pool"]] = exc
+                continue
         demand = pool_demand(series, item["pool"], item["metric"])
         values = [float(value) for value in demand.values[0]]
         if not all(map(math.isnan, values)):

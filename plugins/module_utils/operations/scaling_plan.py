@@ -20,6 +20,7 @@ SPEC: options.ArgumentSpec = dict(
     **options.STATE,
     **outlook.SPEC,
     awake=dict(type="list", elements="str", default=[]),
+    out=dict(type="list", elements="str", default=[]),
     awake_since=dict(type="dict", default={}),
     owners=dict(type="dict", default={}),
     anomalies=dict(type="list", elements="dict", default=[]),
@@ -36,6 +37,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
     hold = timing.duration(params["hold"], "hold")
     seen = outlook.outlook(params, scaling.demand_quantile, some_will_do=True)
     awake = spending.require_standbys(params["awake"], params, "awake")
+    out = spending.require_standbys(params["out"], params, "out")
     forecasts, reactive, predictive = near_term.refined(seen, hold, params["mode"])
     woke = spending.woke_at(params, seen.pools, seen.now) if awake else {}
     plan = scaling.plan(
@@ -51,6 +53,7 @@ def scaling_plan(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.A
         anomalies=params["anomalies"],
         reactive=reactive,
         predictive=predictive,
+        out=out,
     )
     plan = spending.limited(params, plan, seen.pools, now=seen.now, awake=awake, demand=seen.demand)
     return {

@@ -10,12 +10,14 @@ import contextlib
 import datetime
 import typing as t
 
-from .. import history
+from .. import history, timing
 from ..errors import InvalidOption, NotFound
 from ..planning import quota, updates
 from . import tenants
 
 KIND = "activation"
+DAY = 86400.0
+LONGEST = 365 * DAY  # that notes are looked for
 
 Pools = t.Dict[str, t.Dict[str, t.Any]]
 
@@ -117,15 +119,25 @@ def _events(
 
 
 def woke_at(params: t.Mapping[str, t.Any], pools: Pools, now: datetime.datetime) -> dict[str, datetime.datetime]:
-    """When standbys woke that were woken within the last day and not sent to sleep since, as far as that was noted."""
-    noted = (_noted_awake(params, tenant, now) for tenant in sorted({pool["tenant"] for pool in pools.values()}))
+    """When standbys woke that must stay awake for a time and were not sent to sleep since, as far as that was noted.
+
+    Looked at is what was noted within the last day, or as long as the longest C(min_awake).
+    """
+    least = (timing.duration(pool["standby"]["min_awake"]) for pool in pools.values() if pool["standby"])
+    seconds = min(max(DAY, *least, 0.0), LONGEST)
+    noted = (
+        _noted_awake(params, tenant, now, seconds) for tenant in sorted({pool["tenant"] for pool in pools.values()})
+    )
     return {event.server: event.at for events in noted for event in events}
 
 
-def _noted_awake(params: t.Mapping[str, t.Any], tenant: str, now: datetime.datetime) -> list[quota.Event]:
-    """The wakings of a tenant's standbys within the last day that no sleep followed, as far as that was noted."""
+def _noted_awake(
+    params: t.Mapping[str, t.Any], tenant: str, now: datetime.datetime, seconds: float = DAY
+) -> list[quota.Event]:
+    """The wakings of a tenant's standbys within the last day, or so many seconds, that no sleep followed, as far as noted."""
     woke: dict[str, quota.Event] = {}
-    for event in _events(params, tenant, now - datetime.timedelta(days=1), now) if _notes_kept(params) else ():
+    start = now - datetime.timedelta(seconds=seconds)
+    for event in _events(params, tenant, start, now) if _notes_kept(params) else ():
         if event.woken:
             woke[event.server] = event
         else:

@@ -35,6 +35,7 @@ SPEC: options.ArgumentSpec = dict(
 
 LEAST_DAYS = 7
 USUAL_DAYS = 30
+MOST_STANDBYS = 2000  # that are tried, each by itself
 
 
 def standby_sizing(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t.Any]:
@@ -55,15 +56,21 @@ def standby_sizing(params: dict[str, t.Any], *, check_mode: bool) -> dict[str, t
     asked = forecast.asked_for(
         {**params, "quantiles": [0.5], "horizon": params["step"], "model": "auto", "per_server": False}
     )
+    if 86400 % asked.step_seconds:
+        raise InvalidOption(
+            f"{params['step']} does not divide a day", option="step", remedy="Choose one such as 1m, 5m or 1h"
+        )
     ahead = timing.duration(params["ahead"], "ahead") / 86400
     pools = tenants.chosen(params)
     result: dict[str, t.Any] = {"changed": False, "pools": {}, "words": [], "warnings": []}
     series = dict(demands.read(params["history"], pools, asked))
     for name, pool in pools.items():
         demand = whole_days(series[name], pool, name)
+        rules = _rules(pool, params)
+        _require_few(demand, rules, name)
         answer = sizing.size(
             demand,
-            _rules(pool, params),
+            rules,
             step_seconds=asked.step_seconds,
             growth=growth,
             ahead_days=ahead if growth != 0 else 0.0,
@@ -114,6 +121,21 @@ def _rules(pool: dict[str, t.Any], params: dict[str, t.Any]) -> sizing.Rules:
         ahead=params["wake"] == "ahead",
         failure=params["boot_failures"],
     )
+
+
+def _require_few(demand: numpy.ndarray, rules: sizing.Rules, name: str) -> None:
+    """Refuse a past that asks for more standbys than can be tried.
+
+    :raises InvalidOption: naming the capacity, which may be in another unit than the load.
+    """
+    peak = float(np.nanmax(demand))
+    needed = peak / (rules.capacity * rules.target) - rules.servers
+    if min(needed, math.inf if rules.most is None else rules.most) > MOST_STANDBYS:
+        raise InvalidOption(
+            f"a peak of {peak:.4g} needs {needed:.4g} standbys, and no more than {MOST_STANDBYS} can be tried",
+            option=f"pools.{name}.load.server_capacity",
+            remedy="Give it in the unit of the load, correct the sample if it is wrong, or set most",
+        )
 
 
 def whole_days(series: Series, pool: dict[str, t.Any], name: str) -> numpy.ndarray:

@@ -25,6 +25,9 @@ def chosen(params: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     names, tenant = list(params["pool"]), params.get("tenant")
     if not isinstance(params["pools"], dict):
         return options.pools(params["pools"], names)
+    for name, pool in params["pools"].items():
+        _require_dictionary(pool, f"pools.{name}")
+        _require_dictionary(pool.get("standby") or {}, f"pools.{name}.standby")
     owners = {name: tenant_of(pool) for name, pool in params["pools"].items()}
     if tenant is not None:
         stray = next((name for name in names if owners.get(name, tenant) != tenant), None)
@@ -98,6 +101,15 @@ def require_own(names: t.Sequence[str], pools: t.Mapping[str, Pool], tenant: str
 def tenant_of(pool: t.Any) -> str:
     """The tenant of a pool that is not checked yet."""
     return str(pool.get("tenant") or "default") if isinstance(pool, dict) else "default"
+
+
+def _require_dictionary(value: t.Any, option: str) -> None:
+    """Refuse what is no definition, also of a pool that is not looked at: whose servers it has matters all the same.
+
+    :raises InvalidOption: naming the option.
+    """
+    if not isinstance(value, dict):
+        options.checked(value, {}, option)
 
 
 def _named(pool: t.Any, key: str) -> list[str]:

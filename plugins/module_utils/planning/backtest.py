@@ -79,7 +79,8 @@ class Past:
         least = max(pool["limits"]["min"], len(pool["servers"]))
         count = len(pool["servers"]) + (len(standby["servers"]) if standby else 0)
         first = min(UNSCORED_DAYS * told[0].day, len(worth) // 2)
-        hold = math.ceil(max(hold_seconds, rest) / step_seconds)
+        # Longer than the past is as long as the past.
+        hold = min(math.ceil(max(hold_seconds, rest) / step_seconds), len(worth))
         most = max(least, min(count, pool["limits"]["max"] or count))
         return cls(pool, worth, *told, step_seconds, boot, hold, first, least, most)
 

@@ -155,7 +155,10 @@ def cheapest(pool: Pool, demands: numpy.ndarray, widths: numpy.ndarray, most: in
     top = max(1, min(most, math.ceil(float(demands.max()) / each - 1e-9)))
     inside = np.searchsorted(np.cumsum(widths), [0.5 - 1e-9, 0.5 + 1e-9])
     middle = demands[:, inside].mean(axis=1).max()
-    counts = np.arange(min(top, math.floor(float(middle) / each + 1e-9)), top + 1)
+    least = min(top, math.floor(float(middle) / each + 1e-9))
+    # Only where a demand is just served does the chance of an overload fall; between, servers only cost more.
+    served = np.floor(np.append(demands, 0.0) / each)
+    counts = np.unique(np.clip([served, served + 1], least, top)).astype(int)
     chance = ((demands[:, :, None] > counts * each + 1e-9) * widths[None, :, None]).sum(axis=1).max(axis=0)
     return int(counts[(counts * server_cost(pool) + chance * overload_cost(pool)).argmin()])
 

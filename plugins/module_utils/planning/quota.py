@@ -207,10 +207,12 @@ def _cut(item: dict[str, t.Any], pool: t.Mapping[str, t.Any], purse: _Purse) -> 
     """Take out of one pool's plan what its tenant may not have."""
     if not item["activate"]:
         return
-    staying = len(item["awake"])
     hours = _hours_awake(item, pool, purse.now, purse.end)
-    granted, refused = [], []
-    for place, entry in enumerate(item["activate"], start=staying):
+    # One that is on already, and is only brought in, is paid for with those awake.
+    granted = [entry for entry in item["activate"] if entry["server"] in item["awake"]]
+    asleep = [entry for entry in item["activate"] if entry["server"] not in item["awake"]]
+    refused = []
+    for place, entry in enumerate(asleep, start=len(item["awake"])):
         cost = hours[place] * pool["standby"]["cost_per_hour"]
         reason = purse.refusal(cost)
         (refused if reason else granted).append({**entry, "reason": reason} if reason else entry)
@@ -269,9 +271,9 @@ def _explain(item: dict[str, t.Any], purse: _Purse) -> None:
 
 
 def _let_go(item: dict[str, t.Any], pool: t.Mapping[str, t.Any], purse: _Purse, demand: float | None) -> None:
-    """Release what only the forecast needs."""
-    going = {entry["server"] for entry in item["release"]}
-    staying = [server for server in item["awake"] if server not in going]
+    """Release what only the forecast needs, of the standbys that serve the pool and stay with it."""
+    going = {entry["server"] for entry in (*item["release"], *item.get("moved", ()))}
+    staying = [server for server in item["awake"] if server in item["in_service"] and server not in going]
     if demand is None or not staying:
         return
     floor = int(servers_for(dict(pool), demand))

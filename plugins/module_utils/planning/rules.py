@@ -140,7 +140,7 @@ def alarm(pool: Pool, name: str, anomalies: t.Sequence[Item]) -> Alarm:
         for item in anomalies:
             if item["pool"] == name and item["open"] and item["metric"] == pool["load"]["metric"]:
                 result = _with(result, item, wanted)
-    except (KeyError, TypeError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise InvalidOption(
             f"this is not an anomaly ({exc!r})", option="anomalies", remedy="Give what the module anomalies returned"
         ) from exc
@@ -155,6 +155,8 @@ def _with(so_far: Alarm, item: Item, wanted: dict[str, str]) -> Alarm:
         if wanted["surge"] == "ignore" or not of_pool or value is None:
             return so_far
         demand = value + max(0.0, value - high) if high is not None else value
+        if not math.isfinite(demand):
+            raise ValueError(f"its value is {value}")
         reason = f"load is unusually high since {item['since']}: {demand:.4g} is covered, and nothing is released"
         return Alarm(max(so_far.demand, float(demand)), True, (*so_far.reasons, reason))
     if wanted["low"] == "ignore" or not of_pool:

@@ -21,6 +21,9 @@ __all__ = ["DEFAULT_QUANTILE", "demand_quantile", "plan", "servers_for"]
 
 Pool = t.Dict[str, t.Any]
 
+# Further servers that C(upcoming) tells of: a sample that is wrong, or a capacity in another unit, asks for any number.
+MOST_TOLD = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class _Need:
@@ -55,6 +58,7 @@ def plan(
     anomalies: t.Sequence[dict[str, t.Any]] = (),
     reactive: t.Mapping[str, str] | None = None,
     predictive: t.Mapping[str, str] | None = None,
+    out: t.Collection[str] = (),
 ) -> dict[str, t.Any]:
     """Servers required at each step, standbys to wake now, and standbys that may sleep.
 
@@ -76,6 +80,7 @@ def plan(
     :param anomalies: Open anomalies, as the module M(lowtide.fleet.anomalies) returns them.
     :param reactive: Why a pool is planned by its newest demand: its forecast here is that demand, carried on.
     :param predictive: Why a pool is planned by its forecast, where that was chosen.
+    :param out: Standbys awake that carry nothing: they are woken before those asleep, which only brings them in, or sleep again.
     :returns: The plan, a plain dict; see the return value C(plan) of the module M(lowtide.fleet.scaling_plan).
     """
 
@@ -88,12 +93,12 @@ def plan(
             "predictive_because": (predictive or {}).get(name),
         }
 
-    seen = situations(pools, now, awake, owners or {}, details)
+    seen = situations(pools, now, awake, owners or {}, details, out)
     needs = {name: _need(one, forecasts.get(name), hold_seconds) for name, one in seen.items()}
-    given = _given(seen, needs, shares or {})
+    given = _given(seen, needs, shares or {}, out)
     has = {server: name for name, servers in given.items() for server in servers}
-    ordered = {name: _pool_plan(seen[name], needs[name], given.get(name, []), has, hold_seconds) for name in pools}
-    taken = {server for one in seen.values() for server in one.awake} | set(has)
+    ordered = {name: _pool_plan(seen[name], needs[name], given.get(name, []), has, hold_seconds, out) for name in pools}
+    taken = {server for one in seen.values() for server in (*one.awake, *one.out)} | set(has)
     for name, one in seen.items():
         ordered[name]["candidates"] = [server for server in one.standbys if server not in taken]
     horizon = max((forecast.steps * forecast.step_seconds for forecast in forecasts.values()), default=0)
@@ -125,7 +130,7 @@ def _need(situation: Situation, forecast: DemandForecast | None, hold_seconds: f
         verdict = rules.judge(
             limits, demand[first:] / max(served, 1e-9), forecast.step_seconds, urgent, situation.in_service
         )
-        due = int(np.clip(verdict.wanted, pool["limits"]["min"], pool["limits"]["max"] or verdict.wanted))
+        due = _within(pool, verdict.wanted)
     elif pool["slo"].get("overload") == "time":
         due = _within(pool, costs.cheapest(pool, outcomes, widths, int(servers_for(pool, outcomes.max()))))
     else:
@@ -136,12 +141,13 @@ def _need(situation: Situation, forecast: DemandForecast | None, hold_seconds: f
     # What the forecast does not reach may need all that is awake; an anomaly may hide a need.
     frozen = alarm.freeze or holding > len(ahead) or (verdict is not None and situation.demand is None)
     if frozen:
-        held = situation.in_service
+        held = situation.powered_on
     else:
         held = max(verdict.keep, floor) if verdict else max(int(ahead[:holding].max()), due)
     told = _told(situation, forecast, demand, ahead, first, urgent, quantile, due)
     reasons = _reasons(situation, forecast, told, due, urgent, reach, quantile, verdict)
-    gains = costs.gains(pool, outcomes, widths, len(pool["servers"]), max(0, due - len(pool["servers"])))
+    wanted = min(max(0, due - len(pool["servers"])), len(situation.standbys))
+    gains = costs.gains(pool, outcomes, widths, len(pool["servers"]), wanted)
     return _Need(due, held, tuple(gains.tolist()), max(reach, alarm.demand), told, reasons)
 
 
@@ -160,10 +166,10 @@ def _without_forecast(situation: Situation) -> _Need:
     due = max(situation.reactive, int(servers_for(situation.pool, alarm.demand)) if alarm.demand else 0)
     told = {"mode": "reactive", "quantile": None, "peak": None, "required_by_step": [], "risk": None, "upcoming": []}
     told["alternatives"] = []
-    wanted = max(0, due - len(situation.pool["servers"]))
+    wanted = min(max(0, due - len(situation.pool["servers"])), len(situation.standbys))
     each = costs.overload_cost(situation.pool) * situation.pool["weight"]
     return _Need(
-        due, situation.in_service, (each,) * wanted, alarm.demand, told, [_reactive_words(situation), *alarm.reasons]
+        due, situation.powered_on, (each,) * wanted, alarm.demand, told, [_reactive_words(situation), *alarm.reasons]
     )
 
 
@@ -241,17 +247,21 @@ def _cost_words(alternatives: list[dict[str, t.Any]]) -> list[str]:
 
 
 def _given(
-    seen: dict[str, Situation], needs: dict[str, _Need], shares: t.Mapping[str, allocation.Share]
+    seen: dict[str, Situation],
+    needs: dict[str, _Need],
+    shares: t.Mapping[str, allocation.Share],
+    out: t.Collection[str],
 ) -> dict[str, list[str]]:
     """The standbys that each pool has after the plan, before any is released.
 
     Only where somebody wants more than is free does who saves most matter; a pool keeps what it has and needs or must hold.
+    One that is on already is the first to go where it is wanted.
     """
     claims = []
     for name in sorted(seen, key=lambda name: (-seen[name].pool["weight"], name)):
         situation, need = seen[name], needs[name]
         failure = (situation.pool["standby"] or {}).get("boot_failure") or 0.0
-        more = need.due - situation.in_service
+        more = min(need.due - situation.in_service, len(situation.standbys))
         wanted = len(situation.awake) + costs.woken_for(more, failure, demand_quantile(situation.pool))
         gains = need.gains[: max(0, wanted)]
         # Those woken in case others don't boot save what the last one does, times the chance that it doesn't.
@@ -263,7 +273,7 @@ def _given(
                 allocation.Claim(
                     name,
                     situation.pool["tenant"],
-                    tuple(situation.standbys),
+                    tuple(sorted(situation.standbys, key=lambda server: server not in out)),
                     gains,
                     frozenset(situation.awake),
                 )
@@ -272,7 +282,12 @@ def _given(
 
 
 def _pool_plan(
-    situation: Situation, need: _Need, given: list[str], has: dict[str, str], hold_seconds: float
+    situation: Situation,
+    need: _Need,
+    given: list[str],
+    has: dict[str, str],
+    hold_seconds: float,
+    out: t.Collection[str],
 ) -> dict[str, t.Any]:
     """What one pool does.
 
@@ -286,16 +301,18 @@ def _pool_plan(
     ]
     gone = {item["server"] for item in moved}
     fresh = [server for server in given if server not in situation.awake]
+    idle = [server for server in situation.out if server not in has]
+    on = {*situation.awake, *idle, *(server for server in fresh if server in out)}
     reason = f"{need.due} servers are needed, {situation.in_service} are in service"
     result: dict[str, t.Any] = {
         "in_service": pool["servers"] + situation.awake,
-        "awake": situation.awake,
+        "awake": [server for server in situation.standbys if server in on],
         **need.told,
         "required": need.due,
         "activate": [{"server": server, "by": timing.iso(situation.now), "reason": reason} for server in fresh],
         "moved": moved,
     }
-    result["release"], waiting = ([], []) if fresh else _release(situation, need.held, gone, hold_seconds)
+    result["release"], waiting = ([], []) if fresh else _release(situation, need.held, gone, idle, hold_seconds)
     short = need.due - situation.in_service + len(moved) - len(fresh)
     result["short"] = max(0, short)
     reasons = need.reasons + _limit_words(pool, max(need.reach, situation.demand or 0.0), situation.unit)
@@ -304,16 +321,24 @@ def _pool_plan(
 
 
 def _release(
-    situation: Situation, held: int, gone: t.Collection[str], hold_seconds: float
+    situation: Situation, held: int, gone: t.Collection[str], idle: list[str], hold_seconds: float
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The standbys to send to sleep now, and those that nothing needs and that were awake too briefly."""
-    stay = [server for server in situation.awake if server not in gone]
-    spare = max(0, len(situation.pool["servers"]) + len(stay) - held)
+    """The standbys to send to sleep now, and those that nothing needs and that were awake too briefly.
+
+    :param gone: Those that move. :param idle: Those that carry nothing, the first to go.
+    """
+    serving = [server for server in situation.awake if server not in gone]
+    count = len(situation.pool["servers"]) + len(serving)
     reason = f"no more than {held} servers are needed within {timing.words(hold_seconds)}"
-    rested = [server for server in stay if situation.rests_from(server) <= situation.now]
-    picked = rested[max(0, len(rested) - spare) :] if spare else []
-    young = [server for server in stay if server not in rested]
-    later = young[max(0, len(young) - (spare - len(picked))) :] if spare > len(picked) else []
+    picked: list[str] = []
+    later: list[str] = []
+    # One that carries nothing and may not sleep yet is no reason to send one to sleep that does.
+    for stay, spare in ((serving, max(0, count - held)), (idle, max(0, min(len(idle), count + len(idle) - held)))):
+        rested = [server for server in stay if situation.rests_from(server) <= situation.now]
+        own = rested[max(0, len(rested) - spare) :] if spare else []
+        young = [server for server in stay if server not in rested]
+        later += young[max(0, len(young) - (spare - len(own))) :] if spare > len(own) else []
+        picked += own
 
     def items(servers: list[str]) -> list[dict[str, str]]:
         return [
@@ -327,7 +352,7 @@ def _release(
 def _upcoming(situation: Situation, forecast: DemandForecast, ahead: t.Any, first: int) -> list[dict[str, t.Any]]:
     """When each further server must be powered on at the latest, for all that the horizon needs."""
     need = np.maximum.accumulate(ahead)
-    counts = np.arange(situation.in_service + 1, int(need[-1]) + 1)
+    counts = np.arange(situation.in_service + 1, min(int(need[-1]), situation.in_service + MOST_TOLD) + 1)
     lead = datetime.timedelta(seconds=situation.lead_seconds)
     return [
         {"servers": int(count), "by": timing.iso(max(situation.now, forecast.begin_of(first + int(step)) - lead))}

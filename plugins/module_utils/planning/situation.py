@@ -18,6 +18,8 @@ from .rules import Alarm
 
 Pool = t.Dict[str, t.Any]
 
+FOR_EVER = 100 * 365 * 86400.0  # seconds: a standby that must stay awake longer stays awake
+
 
 def servers_for(pool: Pool, demand: t.Any) -> t.Any:
     """Servers that carry a demand at the pool's target utilization, within its limits; int, of the demand's shape."""
@@ -37,10 +39,11 @@ def steps_within(forecast: DemandForecast, now: datetime.datetime, seconds: floa
 class Situation:
     """A pool as it is at the moment of the plan.
 
-    :param awake: Its standbys that are awake. :param standbys: All that it may use.
+    :param awake: Its standbys that are awake and carry load. :param standbys: All that it may use.
     :param demand: The newest demand in load units; None where it is not known.
     :param since: When each standby woke, where that is known.
     :param alarm: What anomalies ask for.
+    :param out: Its standbys that are awake and carry nothing, for no balancer has them in.
     :param reactive_because: Why its forecast is not planned by, where it is not. :param predictive_because: Why it is.
     """
 
@@ -52,6 +55,7 @@ class Situation:
     demand: float | None
     since: t.Mapping[str, datetime.datetime]
     alarm: Alarm
+    out: list[str] = dataclasses.field(default_factory=list)
     reactive_because: str | None = None
     predictive_because: str | None = None
 
@@ -59,6 +63,11 @@ class Situation:
     def in_service(self) -> int:
         """Servers that carry load."""
         return len(self.pool["servers"]) + len(self.awake)
+
+    @property
+    def powered_on(self) -> int:
+        """Servers that are on, whether they carry load or not."""
+        return self.in_service + len(self.out)
 
     @property
     def unit(self) -> str:
@@ -80,7 +89,7 @@ class Situation:
         woke = self.since.get(server)
         if woke is None:
             return self.now
-        least = timing.duration(self.pool["standby"].get("min_awake") or 0)
+        least = min(timing.duration(self.pool["standby"].get("min_awake") or 0), FOR_EVER)
         return max(self.now, woke + datetime.timedelta(seconds=least))
 
 
@@ -90,24 +99,29 @@ def situations(
     awake: t.Collection[str],
     owners: t.Mapping[str, str],
     details: t.Callable[[str], dict[str, t.Any]],
+    out: t.Collection[str] = (),
 ) -> dict[str, Situation]:
     """Each pool as it is.
 
     A standby that is awake belongs to the pool that *owners* names, else to the weightiest that may use it. One that serves
-    a pool which is not planned now is not to be had.
+    a pool which is not planned now is not to be had, nor is one that another pool's balancer has half in.
     """
     elsewhere = {server for server in awake if server in owners and owners[server] not in pools}
     awake, taken, found = set(awake), set(), {}
     for name in sorted(pools, key=lambda name: (-pools[name]["weight"], name)):
         pool = pools[name]
-        standbys = (
-            [server for server in pool["standby"]["servers"] if server not in elsewhere] if pool["standby"] else []
-        )
+        standbys = [
+            server
+            for server in (pool["standby"]["servers"] if pool["standby"] else ())
+            if server not in elsewhere and not (server in out and owners.get(server, name) != name)
+        ]
         own = [
             server
             for server in standbys
             if server in awake and server not in taken and owners.get(server, name) == name
         ]
         taken.update(own)
-        found[name] = Situation(name, pool, now, own, standbys, **details(name))
+        serving = [server for server in own if server not in out]
+        left = [server for server in own if server in out]
+        found[name] = Situation(name, pool, now, serving, standbys, out=left, **details(name))
     return {name: found[name] for name in pools}

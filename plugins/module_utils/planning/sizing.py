@@ -120,7 +120,7 @@ def served(demand: numpy.ndarray, rules: Rules, step_seconds: float) -> Sizes:
     if rules.most is not None:
         counts = counts[counts <= rules.most]
     lead = 0 if rules.ahead else math.ceil(rules.lead_seconds / step_seconds)
-    hold = math.ceil(rules.hold_seconds / step_seconds)
+    hold = min(math.ceil(rules.hold_seconds / step_seconds), load.size)
     wanted = np.clip(_held(needed, lead, hold), 0, None)
     # Server-hours awake, server-hours that lack, and minutes of overload, by the number that wake (first axis).
     table = np.empty((3, len(counts), days))

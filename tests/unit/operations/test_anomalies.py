@@ -247,3 +247,21 @@ def test_refuses(ask):
     params = options.checked({"history": spec, "pools": POOLS}, anomalies.SPEC, "anomalies")
     with pytest.raises(NotFound):
         anomalies.anomalies(params, check_mode=False)
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 1000])
+def test_pools_that_are_scored_together_are_told_of_as_each_by_itself(ask, monkeypatch, at_once):
+    monkeypatch.setattr(anomalies, "SCORED_AT_ONCE", at_once)
+    values = np.concatenate([loads(4), loads(4)[:2] * 2, loads(4)[:1] * 3])
+    values[1, -2:] *= 4
+    values[4, -9:] *= 0.2
+    members = {"a": ["a1", "a2", "a3"], "b": ["b1", "b2"], "c": ["c1"]}
+    keys = [SeriesKey(pool, server, "requests") for pool, servers in members.items() for server in servers]
+    pools = {name: {**POOLS["web"], "servers": servers} for name, servers in members.items()}
+    common = {"keys": keys, "pools": pools, "detector": "novelty", "false_alarms": 20, "since": "4d"}
+    together = ask(values, **common)
+    assert {item["pool"] for item in together["anomalies"]} >= {"a", "b"}
+    for name in members:
+        alone = ask(values, pool=[name], **common)
+        assert alone["anomalies"] == [item for item in together["anomalies"] if item["pool"] == name]
+        assert alone["pools"][name] == together["pools"][name]

@@ -23,6 +23,11 @@ STANDBY = {"servers": [f"s{number}" for number in range(20)], "lead_time": "15m"
 LOAD = {"metric": "requests", "server_capacity": 100}
 POOL = {"servers": ["w0", "w1"], "load": LOAD, "standby": STANDBY, "slo": {"overload_cost_per_hour": 50}}
 
+SURGE = {
+    "pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high",
+    "since": "2026-01-31T05:45:00Z", "value": 3000.0, "expected": {"low": 0.0, "high": 2000.0},
+}  # fmt: skip
+
 
 def wave(days=20):
     """A load that rises steeply each morning from 06:00 on."""
@@ -114,6 +119,18 @@ def test_a_standby_noted_as_woken_lately_stays_awake(ask, tmp_path):
     assert any("woke lately" in reason for reason in young["reasons"])
 
 
+@pytest.mark.parametrize("least", ["3d", "10000000d"])
+def test_a_standby_that_must_stay_awake_for_days_does(ask, tmp_path, least):
+    spec = {"history": {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}}
+    pool = {**POOL, "standby": {**STANDBY, "min_awake": least}}
+    with history.open_state(spec, tenant="default") as store:
+        body = {"pool": "web", "woken": True, "price_per_hour": 1.0}
+        store.append("activation", "s5", body, now=NOW - datetime.timedelta(days=2))
+    awake = [f"s{number}" for number in range(6)]
+    told = ask(wave(), mode="reactive", awake=awake, pool=pool)["plan"]["pools"]["web"]
+    assert [item["server"] for item in told["release"]][-1] == "s4"
+
+
 def test_a_pool_without_history_stays_as_it_is_and_the_others_are_planned(ask):
     new = {"servers": ["n0"], "load": LOAD, "standby": {"servers": ["n1", "n2"]}}
     result = ask(wave(), pools={"new": new, "web": POOL}, awake=["n1"])
@@ -127,9 +144,7 @@ def test_a_pool_without_history_stays_as_it_is_and_the_others_are_planned(ask):
 
 def test_a_surge_that_anomalies_told_of_is_covered(ask):
     values = wave()
-    surge = {"pool": "web", "server": None, "metric": "requests", "open": True, "direction": "high"}
-    surge |= {"since": "2026-01-31T05:45:00Z", "value": 3000.0, "expected": {"low": 0.0, "high": 2000.0}}
-    calm, alarmed = (ask(values, anomalies=found)["plan"]["pools"]["web"] for found in ([], [surge]))
+    calm, alarmed = (ask(values, anomalies=found)["plan"]["pools"]["web"] for found in ([], [SURGE]))
     assert calm["required"] < alarmed["required"]
     assert alarmed["required"] == 58  # 4,000 at 70 of 100 each
     assert any("unusually high" in reason for reason in alarmed["reasons"])
@@ -143,11 +158,24 @@ def test_a_surge_that_anomalies_told_of_is_covered(ask):
         ({"owners": {"w0": "web"}}, "^owners: 'w0' is not a standby"),
         ({"owners": {"s0": "lab"}}, "^owners: 's0' is not a standby of pool 'lab'"),
         ({"tenants": {"default": {"guaranteed_standbys": -1}}}, r"^tenants\.default\.guaranteed_standbys"),
+        ({"forecasts": [{}]}, "^forecasts: there is no forecast of pool 'web'"),
+        ({"anomalies": [SURGE | {"value": "much"}]}, "^anomalies: this is not an anomaly"),
+        ({"anomalies": [SURGE | {"value": float("nan")}]}, "^anomalies: this is not an anomaly"),
+        ({"anomalies": [SURGE | {"expected": [1, 2]}]}, "^anomalies: this is not an anomaly"),
+        ({"pools": {"web": POOL, "lab": "gone"}, "pool": ["web"]}, "^pools.lab: a dictionary is wanted, not str"),
+        ({"pools": {"web": POOL, "lab": {"standby": ["s0"]}}, "pool": ["web"]}, "^pools.lab.standby: a dictionary is"),
+        ({"history_window": "100000d"}, "^history_window: 100000 d is more than any history holds"),
+        ({"out": ["w0"]}, "^out: 'w0' is not a standby"),
     ],
 )
 def test_what_is_wrong_is_named(ask, more, error):
     with pytest.raises(InvalidOption, match=error):
         ask(wave(5), **more)
+
+
+def test_a_standby_that_hardly_ever_sleeps_is_replayed_in_no_more_time(ask):
+    pool = {**POOL, "standby": {**STANDBY, "min_awake": "1000000d"}}
+    assert ask(wave(5), pool=pool)["plan"]["pools"]["web"]["required"] > 2
 
 
 def replay(ask, values, **more):

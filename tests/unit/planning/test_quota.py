@@ -33,14 +33,15 @@ def pool(prefix, *, tenant="shop", weight=1.0, standbys=3, price=2.0, servers=2)
     }
 
 
-def limited(definitions, demand, limits, *, awake=(), owners=None, spent=0.0, now_demand=None):
+def limited(definitions, demand, limits, *, awake=(), owners=None, spent=0.0, now_demand=None, out=()):
     """The plan of pools that all have the same demand ahead, cut down."""
     pools = options.pools(definitions)
     values = np.repeat(np.array(demand, dtype=float)[:, None], 2, axis=1)
     start = NOON + datetime.timedelta(seconds=STEP)
     forecasts = {name: DemandForecast(name, np.array([0.5, 0.999]), values, start, STEP) for name in pools}
     newest = dict.fromkeys(pools, demand[0] if now_demand is None else now_demand)
-    plan = scaling.plan(pools, forecasts, now=NOON, awake=awake, owners=owners, demand_now=newest, hold_seconds=0)
+    terms = {"now": NOON, "awake": awake, "owners": owners, "out": out}
+    plan = scaling.plan(pools, forecasts, demand_now=newest, hold_seconds=0, **terms)
     before = repr(plan)
     result = quota.limited(
         plan,
@@ -168,3 +169,21 @@ def test_a_tenants_day_is_its_time_zones():
     assert (start, end) == (at(-1), at(22))  # 23 hours: the clocks go forward on that day
     with pytest.raises(InvalidOption, match="^tenants.shop.time_zone: there is no time zone 'Mars'"):
         quota.day_of(NOON, "Mars", "tenants.shop.time_zone")
+
+
+def test_a_standby_that_is_only_brought_in_is_paid_for_as_awake():
+    plan = limited({"web": pool("w")}, [300] * 24, {"max_standbys": 1}, awake=["w-s1"], out=["w-s1"])
+    web = plan["pools"]["web"]
+    assert (names(web["activate"]), web["refused"], plan["tenants"]["shop"]["standbys"]) == (["w-s1"], [], 1)
+
+
+def test_a_budget_that_is_used_up_puts_no_standby_to_sleep_that_serves_another_pool_from_now_on():
+    pools = {"lab": pool("l", standbys=0), "web": pool("w", tenant="bank", weight=9, standbys=0)}
+    for one in pools.values():
+        one["standby"]["servers"] = ["shared"]
+    owners = {"shared": "lab"}
+    plan = limited(
+        pools, [400] * 24, {"budget_per_day": 1}, awake=["shared"], owners=owners, spent=2, now_demand=50
+    )  # fmt: skip
+    lab, web = (plan["pools"][name] for name in ("lab", "web"))
+    assert (names(lab["moved"]), names(web["activate"]), names(lab["release"])) == (["shared"], ["shared"], [])

@@ -175,3 +175,59 @@ def test_the_quantile_never_claims_more_than_the_forecast_gives():
         "web", np.array([0.5, 0.9]), np.array([[10.0, 20.0]] * 9), NOW + datetime.timedelta(seconds=STEP), STEP
     )
     assert planned(web(), forecast)["quantile"] == 0.9
+
+
+def test_a_standby_that_is_on_and_in_no_balancer_is_brought_in_before_another_is_woken():
+    """It carries nothing: a run that was killed before it brought it in left it so."""
+    result = planned(web(), sure([250.0] * 12), awake=["s2"], out=["s2"])
+    assert (result["in_service"], result["awake"]) == (["w0", "w1"], ["s2"])
+    assert names(result["activate"]) == ["s2"]
+    assert "s2" not in result["candidates"]
+    more = planned(web(), sure([450.0] * 12), awake=["s1", "s2"], out=["s2"])
+    assert (names(more["activate"]), more["short"]) == (["s2", "s0"], 0)
+
+
+def test_a_standby_that_is_on_and_in_no_balancer_is_the_first_to_sleep():
+    calm = sure([250.0] * 12)
+    assert names(planned(web(), calm, awake=["s0", "s1"], out=["s0"])["release"]) == ["s0"]
+    # One that may not sleep yet does not send one that carries load to sleep in its place.
+    young = {"awake_since": {"s0": NOW - datetime.timedelta(minutes=5)}}
+    assert planned(web(), calm, awake=["s0", "s1"], out=["s0"], **young)["release"] == []
+    # What the hold needs, or hides, stays on.
+    rising = sure([250.0] * 2 + [350.0] * 10)
+    assert planned(web(lead="0s"), rising, awake=["s0", "s1"], out=["s0"])["release"] == []
+    assert planned(web(), None, awake=["s0", "s1"], out=["s0"])["release"] == []
+
+
+def test_a_standby_that_is_in_no_balancer_goes_to_the_pool_that_needs_it():
+    shared = {"servers": ["s0", "s1"], "lead_time": "5m"}
+    definitions = pools(
+        web={"servers": ["w0"], "standby": shared, "weight": 9}, lab={"servers": ["l0"], "standby": shared}
+    )
+    forecasts = {"web": sure([50.0] * 12), "lab": sure([150.0] * 12)}
+    terms = {"now": NOW, "awake": ["s1"], "out": ["s1"]}
+    result = scaling.plan(definitions, forecasts, **terms)["pools"]
+    assert [(names(item["activate"]), item["awake"], item["moved"]) for item in result.values()] == [
+        ([], [], []),
+        (["s1"], ["s1"], []),
+    ]
+    # One that a balancer has half in is that pool's alone.
+    result = scaling.plan(definitions, forecasts, owners={"s1": "web"}, **terms)["pools"]
+    assert names(result["lab"]["activate"]) == ["s0"]
+    assert names(result["web"]["release"]) == ["s1"]
+
+
+def test_a_sample_that_is_absurd_asks_for_all_standbys_and_no_more_memory():
+    for slo in ({}, {"overload_cost_per_hour": 50, "overload": "time"}):
+        definition = web(slo=slo)
+        definition["standby"]["boot_failure"] = 0.1
+        result = planned(definition, sure([1e15] * 12), demand_now={"web": 1e15})
+        assert names(result["activate"]) == ["s0", "s1", "s2", "s3"]
+        assert result["short"] > 1e12
+        assert len(result["upcoming"]) == scaling.MOST_TOLD
+
+
+def test_thresholds_keep_to_the_least_also_where_nobody_knows_the_load():
+    rules = [{"below": "90%", "for": "5m", "remove": 1}]
+    result = planned(web(limits={"min": 4}, rules=rules), sure([10.0] * 12))
+    assert (result["required"], names(result["activate"])) == (4, ["s0", "s1"])

@@ -18,13 +18,14 @@ import zoneinfo
 
 import numpy as np
 import pytest
-from ansible_collections.lowtide.fleet.plugins.module_utils import options, timing
+from ansible_collections.lowtide.fleet.plugins.module_utils import history, options, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.errors import InvalidOption
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import report
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import scaling, updates
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning.distribution import DemandForecast
 from ansible_collections.lowtide.fleet.plugins.module_utils.reporting import charts, policies, traffic
 from ansible_collections.lowtide.fleet.plugins.module_utils.reporting import page as page_module
+from ansible_collections.lowtide.fleet.plugins.module_utils.series import Series, SeriesKey
 
 NOW = datetime.datetime(2026, 3, 3, 6, 0, tzinfo=datetime.UTC)
 STEP = 300
@@ -237,6 +238,18 @@ def test_the_same_inputs_change_nothing(inputs, rendered):
     assert (first["changed"], second["changed"]) == (True, False)
     assert dest.stat().st_mtime_ns == before
     assert list(dest.parent.iterdir()) == [dest]
+
+
+def test_a_pool_whose_history_ended_long_ago_hinders_no_other(tmp_path):
+    spec = {"type": "duckdb", "path": str(tmp_path / "history.duckdb")}
+    with history.open(spec, read_only=False) as store:
+        for name, end in (("web", NOW - datetime.timedelta(days=3)), ("api", NOW)):
+            store.write(Series((SeriesKey(name, None, "requests"),), np.full((1, 288), 100.0), end, STEP))
+    result, dest = run(tmp_path, pools=POOLS, history=spec, forecasts=[item("web", 420, 240), item("api", 160, 60)])
+    assert dest.exists()
+    (warning,) = result["warnings"]
+    assert "Of pool 'web' no demand so far is drawn" in warning
+    assert "holds no sample of 'requests' for pool 'web'" in warning
 
 
 def test_check_mode_writes_nothing(tmp_path):
