@@ -17,7 +17,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allo
 trees = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trees)
 def test_what_json_knows_passes_unchanged(value):
     assert face.plain(value) == value

@@ -63,7 +63,7 @@ SAMPLES = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     values=arrays.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(0, 90)), elements=SAMPLES),
     cut=st.integers(0, 90),
@@ -77,14 +77,14 @@ def test_whatever_comes_scores_lie_in_range_and_are_causal(values, cut):
     np.testing.assert_array_equal(scores[:, :cut], anomaly.score(values[:, :cut], step_seconds=STEP))
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 1000), order=st.permutations(range(5)))
 def test_the_order_of_series_does_not_matter(seed, order):
     values = fleet(160, seed)
     np.testing.assert_array_equal(scored(values)[order], scored(values[order]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(values=arrays.arrays(np.float64, (2, 40), elements=st.one_of(st.integers(-5, 5).map(float), st.just(np.nan))))
 def test_nearest_is_the_nearest(values):
     expected = np.full(values.shape, np.nan)
@@ -317,7 +317,7 @@ def test_what_stands_almost_still_or_trembles_at_its_usual_level_is_news():
     values=arrays.arrays(np.float64, (2, 60), elements=st.one_of(st.floats(-40, 40), st.just(np.nan))),
     memory=st.integers(2, 8),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_spread_is_the_standard_deviation_with_weights_that_fall(values, memory):
     told = frame.replayed(spread.Spread(2, memory), values)
     for row in range(2):
@@ -343,7 +343,7 @@ def test_distance_to_the_mean_of_the_time_of_day():
 
 
 @given(values=arrays.arrays(np.float64, (3, 60), elements=st.one_of(st.floats(0, 1e30), st.just(np.nan))))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_rank_is_that_of_a_count_over_all_before(values):
     """As long as nothing lies beyond the third greatest, the surprise is the share of those in its bin or above."""
     told = tail.surprise(values)

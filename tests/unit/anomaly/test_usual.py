@@ -58,7 +58,7 @@ def test_too_few_days_and_gaps_tell_nothing():
     values=arrays.arrays(np.float64, 40, elements=st.one_of(st.floats(-1e100, 1e100), st.just(np.nan))),
     column=st.integers(0, 39),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_comes_it_is_finite_or_nothing(values, column):
     answer = beside_usual(values, column, 2, 5)
     assert answer is None or np.isfinite([answer.now, answer.usual]).all()

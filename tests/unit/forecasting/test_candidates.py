@@ -13,12 +13,11 @@ from ansible_collections.lowtide.fleet.plugins.module_utils.forecasting.candidat
     quantiles_across,
     quantiles_of,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_the_network_puts_each_rank_asked_for_where_it_belongs(data):
     count = data.draw(st.integers(1, 40))
     ranks = frozenset(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))

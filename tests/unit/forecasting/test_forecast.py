@@ -50,7 +50,7 @@ def test_models_answer_in_shape_and_beat_a_flat_line(name):
     ),
     horizon=st.integers(1, 50),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_series_has_a_finite_rising_answer_or_none(name, values, horizon):
     answer = forecast(values, step_seconds=3600, horizon=horizon, quantiles=(0.1, 0.5, 0.99), model=name)
     known = np.isfinite(values).any(axis=1)
@@ -74,7 +74,7 @@ def test_series_that_hardly_ever_vary_do_not_stop_the_fleet(name):
 
 @pytest.mark.parametrize("name", FAST)
 @given(scale=st.sampled_from([2.0**-20, 0.5, 4.0, 2.0**20]), shift=st.sampled_from([-64.0, 0.0, 1024.0]))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_scale_and_shift_carry_over(name, scale, shift):
     values = fleet()
     plain = forecast(values, model=name, **HOURLY).quantiles
@@ -84,7 +84,7 @@ def test_scale_and_shift_carry_over(name, scale, shift):
 
 @pytest.mark.parametrize("name", FAST)
 @given(order=st.permutations(range(4)))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_order_of_series_does_not_matter(name, order):
     values = fleet()
     plain = forecast(values, model=name, **HOURLY).quantiles

@@ -36,7 +36,7 @@ def load(days: float, rows: int = 3, seed: int = 0) -> np.ndarray:
     model=st.sampled_from(["auto", "seasonal_naive"]),
     missing=st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_centre_of_an_hour_is_the_mean_of_its_steps(past, horizon, coarser, days, model, missing):
     end = MIDNIGHT + datetime.timedelta(seconds=900 * past)
     values = load(days)

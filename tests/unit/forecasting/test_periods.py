@@ -26,7 +26,7 @@ def cycles(period: float, length: int = 3000, noise: float = 0.1, seed: int = 0)
 
 
 @given(st.floats(10, 400))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_period_is_found_with_its_fraction(period):
     """Or its double, where that is nearer to a whole number of steps."""
     found = own_periods(cycles(period)[None].astype(np.float32), 60, 0)[0]

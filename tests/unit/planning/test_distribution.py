@@ -26,7 +26,7 @@ def item(rows, levels=LEVELS, **changes):
 demands = st.lists(
     st.lists(st.floats(0, 1e6) | st.integers(0, 5).map(float), min_size=4, max_size=4), min_size=1, max_size=6
 )
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @quick

@@ -132,7 +132,7 @@ def test_demand_while_the_batch_is_out_counts_and_later_demand_does_not(step):
     assert verdict(demand, minutes=12).decision == ("wait" if step in (2, 3) else "go")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.floats(0, 500),
     st.floats(0, 500),

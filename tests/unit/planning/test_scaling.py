@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 NOW = datetime.datetime(2026, 3, 29, 0, 0, tzinfo=datetime.UTC)
 STEP = 300
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def pools(**definitions):

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.lowtide.fleet.plugins.module_utils import face, timing
 from ansible_collections.lowtide.fleet.plugins.module_utils.operations import tenants
 from ansible_collections.lowtide.fleet.plugins.module_utils.planning import updates
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = datetime.datetime(2026, 3, 28, 20, 0, tzinfo=datetime.UTC)
@@ -125,7 +125,6 @@ def test_where_there_is_no_plan_without_those_refused_it_says_whose_quota_it_is(
         within(maker({"web": 2}, least=9), allowance(max_standbys=1))
 
 
-@settings(deadline=None)
 @given(
     wanted=st.fixed_dictionaries({"web": st.integers(0, 3), "lab": st.integers(0, 2), "ledger": st.integers(0, 1)}),
     most=st.none() | st.integers(0, 6),

@@ -270,7 +270,7 @@ def cases(draw):
     return servers, plan(*zip(starts, sizes, strict=True), seconds=seconds), values, zone
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(), st.floats(1.0, 5.0))
 def test_more_demand_is_never_less_short_and_less_than_what_is_left_never_is(case, factor):
     servers, wanted, values, zone = case
@@ -286,7 +286,7 @@ def test_more_demand_is_never_less_short_and_less_than_what_is_left_never_is(cas
     assert (calm["short_batches"], calm["overload_minutes"], calm["worst"]) == (0, 0.0, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_it_counts_what_a_loop_over_steps_counts(case):
     servers, wanted, values, zone = case

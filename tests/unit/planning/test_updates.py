@@ -170,7 +170,7 @@ def apply(error, definitions, now):
             yield pool, None
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(fleets(), st.integers(0, 1000), st.integers(20, 150))
 def test_any_plan_holds_and_any_remedy_works(fleet, late, minutes):
     definitions, forecasts = fleet

@@ -30,7 +30,7 @@ def test_all_of_the_plan():
     assert update_lookup.sizes(PLAN, {}) == [2, 1, 3]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.sampled_from(HOSTS), min_size=1))
 def test_a_limit_shrinks_batches_and_never_moves_a_host_to_another(limited):
     left = [host for host in HOSTS if host in limited]
