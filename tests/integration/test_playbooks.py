@@ -498,12 +498,15 @@ BAD = {
     "a_wrong_password": ({"password": "guess"}, r"connection\.(username|password).*"),
     "an_untrusted_certificate": ({"authority": "other"}, r"connection\.ca_path|certificate"),
     "haproxy_down": ({"socket": True}, r"socket\[0\]: .*refused"),
+    # It does not stand for all of them.
+    "an_empty_tenant": ({"lowtide_tenant": ""}, r"tenant: no pool belongs to tenant ''.*Tenants with pools are"),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "case"),
-    [("rolling_update.yml", case) for case in BAD] + [("autoscale.yml", "haproxy_down")],
+    [("rolling_update.yml", case) for case in BAD]
+    + [("autoscale.yml", "haproxy_down"), ("autoscale.yml", "an_empty_tenant")],
 )
 def test_bad_input_is_one_line_and_changes_nothing(fleet, name, case, tmp_path):
     change, message = BAD[case]
