@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit search integration sanity lint docs format lock clean
+.PHONY: help setup demo test unit search integration kubernetes sanity lint docs format lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,9 @@ search: setup ## Look for inputs that break what the unit tests claim, other one
 
 integration: setup ## Run the integration tests: playbooks against real parts.
 	@tests/gate.sh integration
+
+kubernetes: setup ## Try Kubernetes standbys on a real cluster, built from Debian's sources, some ten minutes.
+	@tests/gate.sh kubernetes
 
 sanity: setup ## Run ansible-test's sanity and unit tests.
 	@tests/gate.sh sanity units

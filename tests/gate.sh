@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The stages of `make test`: all of them, or those named (`search` only when named). The first that fails ends it.
+# The stages of `make test`: all of them, or those named (`search` and `kubernetes` only when named). The first that fails
+# ends it.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,6 +49,11 @@ stage_search() {
 }
 
 stage_integration() { python -m pytest tests/integration; }
+
+stage_kubernetes() {
+    tests/kubernetes/build.sh
+    python -m pytest tests/kubernetes
+}
 
 ansible_test() {
     local command=$1 version

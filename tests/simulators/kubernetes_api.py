@@ -4,7 +4,8 @@
 
 """The few paths of the Kubernetes API that scale one workload, over HTTP on loopback, with faults on demand.
 
-A stand-in: building the real kube-apiserver takes minutes, and needs etcd and a controller to do what is here.
+A stand-in that answers as the real one does; ``make kubernetes`` holds the provider against that one, which takes minutes to
+build.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class KubernetesApi:
         self.kind, self.token, self.boot_seconds = kind, token, boot_seconds
         self.version, self.pods = 1, {}
         self.faults: list[str] = []
+        self.looks_refused = 0
         self.writes: list[int] = []
         self.broken: set[int] = set()
+        self.homeless: set[int] = set()
         self._lock = threading.Lock()
         self._set(replicas, -boot_seconds)
         api = self
@@ -63,18 +66,32 @@ class KubernetesApi:
 
     def _pods(self) -> list[dict[str, t.Any]]:
         now = time.monotonic()
-        return [
-            {
-                "metadata": {"name": f"web-{number}", "creationTimestamp": f"2026-01-01T00:00:{number:02d}Z"},
-                "status": {
-                    "podIP": f"10.0.0.{number}",
-                    "conditions": [
-                        {"type": "Ready", "status": str(now >= since and number not in self.broken)},
-                    ],
-                },
-            }
-            for number, since in self.pods.items()
-        ]
+        return [self._pod(number, since, now) for number, since in self.pods.items()]
+
+    def _pod(self, number: int, since: float, now: float) -> dict[str, t.Any]:
+        pod: dict[str, t.Any] = {
+            "metadata": {
+                "name": f"web-{number}" if self.kind == "statefulsets" else f"web-5d8c7b9f6-{number:05d}",
+                "creationTimestamp": f"2026-01-01T00:00:{number:02d}Z",
+            },
+            "status": {},
+        }
+        if number in self.homeless:
+            message = "0/1 nodes are available: 1 Insufficient cpu."
+            pod["status"]["conditions"] = [
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+            ]
+            return pod
+        ready = now >= since and number not in self.broken
+        condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": f"2026-01-01T00:01:{number:02d}Z"}
+        if not ready:
+            condition |= {"reason": "ContainersNotReady", "message": "containers with unready status: [web]"}
+        pod["status"] = {
+            "podIP": f"10.0.0.{number}",
+            "conditions": [condition, {"type": "PodScheduled", "status": "True"}],
+            "containerStatuses": [{"name": "web", "ready": ready, "state": {"running": {}}}],
+        }
+        return pod
 
     def answer(self, request: http.server.BaseHTTPRequestHandler, body: dict[str, t.Any] | None) -> None:
         """Answer one request as the API would."""
@@ -93,24 +110,46 @@ class KubernetesApi:
         self, path: str, credentials: str | None, body: dict[str, t.Any] | None
     ) -> tuple[int | None, dict[str, t.Any]]:
         fault = self.faults.pop(0) if body is not None and self.faults else None
+        if body is None and path.endswith("/scale") and self.looks_refused and self.writes:
+            # A real one that starts again refuses for a moment what its roles allow.
+            self.looks_refused -= 1
+            return 403, _status(
+                f'{self.kind}.apps "web" is forbidden: User "x" cannot get resource "{self.kind}/scale"'
+            )
         if credentials != f"Bearer {self.token}":
-            return 401, {"message": "Unauthorized"}
+            return 401, _status("Unauthorized")
         if path == "/api/v1/namespaces/shop/pods":
-            return 200, {"items": self._pods()}
+            return 200, {"kind": "PodList", "apiVersion": "v1", "items": self._pods()}
         if path != f"/apis/apps/v1/namespaces/shop/{self.kind}/web/scale":
-            return 404, {"message": f"{path} not found"}
+            return 404, _status(f'{self.kind}.apps "none" not found')
         if body is not None:
-            if fault == "conflict" or body["metadata"]["resourceVersion"] != str(self.version):
-                return 409, {"message": "the object has been modified"}
             if fault == "forbidden":
-                return 403, {"message": "cannot update statefulsets/scale"}
+                return 403, _status(
+                    f'{self.kind}.apps "web" is forbidden: User "x" cannot update resource "{self.kind}/scale"'
+                )
+            if fault == "scaled":
+                self._set(self.replicas + 1)
+                self.version += 1
+            if fault == "conflict" or body["metadata"]["resourceVersion"] != str(self.version):
+                return 409, _status(
+                    f'Operation cannot be fulfilled on {self.kind}.apps "web": the object has been modified; '
+                    "please apply your changes to the latest version and try again"
+                )
             self._set(body["spec"]["replicas"])
             self.version += 1
             self.writes.append(self.replicas)
             if fault == "lost":
                 return None, {}
         return 200, {
-            "metadata": {"name": "web", "resourceVersion": str(self.version)},
-            "spec": {"replicas": self.replicas},
+            "kind": "Scale",
+            "apiVersion": "autoscaling/v1",
+            "metadata": {"name": "web", "namespace": "shop", "resourceVersion": str(self.version)},
+            # The API leaves zeros out.
+            "spec": {"replicas": self.replicas} if self.replicas else {},
             "status": {"replicas": self.replicas, "selector": "app=web"},
         }
+
+
+def _status(message: str) -> dict[str, t.Any]:
+    """What the API says when it refuses."""
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message}

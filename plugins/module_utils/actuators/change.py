@@ -151,7 +151,7 @@ class Course:
         if server.power != "on":
             return f"it was not powered on {within}" + (f": {self._reason}" if self._reason else "")
         if not server.up:
-            return f"it is powered on, but its guest tools were not running {within}"
+            return f"it is powered on, but {server.lacks} {within}"
         if not server.ip:
             return f"its guest runs, but got no IP address {within}"
         return f"it is up at {server.ip}, but the readiness check did not pass {within}"

@@ -58,17 +58,14 @@ class Kubernetes(Provider):
         return list(self._servers)
 
     def look(self, names: t.Collection[str]) -> dict[str, Server]:
-        for name in names:
-            self._place(name)
+        places = {name: self._place(name) for name in names}
         scale = self._call("GET", self._scale)
-        addresses = self._addresses(scale.get("status", {}).get("selector", ""))
+        pods = self._numbered(scale.get("status", {}).get("selector", ""))
         awake = scale["spec"].get("replicas", 0) - self._base
-        result = {}
-        for name in names:
-            place = self._place(name)
-            ip = addresses.get(self._base + place) if place < awake else None
-            result[name] = Server(power="on" if place < awake else "off", up=ip is not None, ip=ip)
-        return result
+        return {
+            name: _awake(pods, self._base + place) if place < awake else Server(power="off")
+            for name, place in places.items()
+        }
 
     def act(self, name: str, order: Order) -> Answer:
         return self.order({name: order})[name]
@@ -77,12 +74,11 @@ class Kubernetes(Provider):
         """All orders in one write."""
         try:
             scale = self._call("GET", self._scale)
-            now = scale["spec"].get("replicas", 0)
-            count, answers = self._fitting(orders, now - self._base)
-            wakes = any(order == "on" for order in orders.values())
-            wanted = self._base + count if wakes else min(now, self._base + count)
-            if wanted != now:
-                scale["spec"]["replicas"] = wanted
+            awake = scale["spec"].get("replicas", 0) - self._base
+            count, answers = self._fitting(orders, awake)
+            # Fewer than those that always run, or more than there are standbys, is the work of others: it stays so.
+            if count != max(0, min(awake, len(self._servers))):
+                scale["spec"]["replicas"] = self._base + count
                 self._call("PUT", self._scale, scale)
         except _Conflict:
             return dict.fromkeys(orders, Answer("look", "the workload was changed meanwhile"))
@@ -97,8 +93,9 @@ class Kubernetes(Provider):
 
     def _fitting(self, orders: t.Mapping[str, Order], awake: int) -> tuple[int, dict[str, Answer]]:
         """How many standbys there shall be, and which orders that leaves unfulfilled."""
+        beyond = max(0, awake - len(self._servers))
         awake = max(0, min(awake, len(self._servers)))
-        sleeping = {name for name, order in orders.items() if order != "on"}
+        sleeping = set() if beyond else {name for name, order in orders.items() if order != "on"}
         stay = [place for place in range(awake) if self._servers[place] not in sleeping]
         count = max(stay, default=-1) + 1
         while count < len(self._servers) and orders.get(self._servers[count]) == "on":
@@ -110,9 +107,10 @@ class Kubernetes(Provider):
             if order == "on" and not there:
                 answers[name] = Answer("refused", f"replicas come in order, and {self._servers[count]} comes before it")
             if order != "on" and there:
-                answers[name] = Answer(
-                    "refused", f"replicas go in order, and {self._servers[count - 1]} stays awake after it"
-                )
+                after = f"{self._servers[count - 1]} stays awake after it"
+                if beyond:
+                    after = f"others scaled {self._name} to {beyond} beyond its standbys"
+                answers[name] = Answer("refused", f"replicas go in order, and {after}")
         return count, answers
 
     def _place(self, name: str) -> int:
@@ -122,16 +120,15 @@ class Kubernetes(Provider):
             )
         return self._servers.index(name)
 
-    def _addresses(self, selector: str) -> dict[int, str]:
-        """The address of each replica that is ready, by its number from 0 on."""
-        items = self._call("GET", self._pods, params={"labelSelector": selector}).get("items", [])
-        ready = [item for item in items if _is_ready(item)]
+    def _numbered(self, selector: str) -> dict[int, dict[str, t.Any]]:
+        """The pod of each replica, by the replica's number from 0 on."""
+        found = self._call("GET", self._pods, params={"labelSelector": selector}).get("items", [])
+        pods = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
         if self._ordinal:
-            numbers = [(item["metadata"]["name"].rpartition("-")[2], item) for item in ready]
-            return {int(number): item["status"]["podIP"] for number, item in numbers if number.isdigit()}
-        # Replicas of a Deployment have no numbers: the oldest count first.
-        ready.sort(key=lambda item: (item["metadata"].get("creationTimestamp", ""), item["metadata"]["name"]))
-        return {number: item["status"]["podIP"] for number, item in enumerate(ready)}
+            numbers = [(pod["metadata"]["name"].rpartition("-")[2], pod) for pod in pods]
+            return {int(number): pod for number, pod in numbers if number.isdigit()}
+        # Replicas of a Deployment have no numbers: those that were ready first count first, and go last.
+        return dict(enumerate(sorted(pods, key=_seniority)))
 
     def _call(
         self, method: str, url: str, body: dict[str, t.Any] | None = None, params: dict[str, str] | None = None
@@ -156,11 +153,18 @@ class Kubernetes(Provider):
                 f"the certificate of {url} is not trusted", option="kubernetes.ca_path",
                 remedy="Give the PEM file of the authority that signed it",
             ) from exc  # fmt: skip
-        except (requests.exceptions.RequestException, OSError) as exc:
+        except requests.exceptions.RequestException as exc:
             raise ConnectionFailed(f"the Kubernetes API does not answer: {exc}", option="kubernetes.url") from exc
-        if reply.ok:
+        except OSError as exc:
+            raise InvalidOption(
+                str(exc), option="kubernetes", remedy="Check ca_path, client_cert and client_key"
+            ) from exc
+        if not reply.ok:
+            raise _failure(reply, url)
+        try:
             return reply.json()
-        raise _failure(reply, url)
+        except ValueError as exc:
+            raise ConnectionFailed(f"what answers at {url} is not the Kubernetes API", option="kubernetes.url") from exc
 
 
 class _Conflict(Exception):
@@ -187,10 +191,49 @@ def _failure(reply: t.Any, url: str) -> Exception:
     return InvalidOption(f"the Kubernetes API refuses: {said}", option="kubernetes")
 
 
-def _is_ready(pod: dict[str, t.Any]) -> bool:
-    """Whether it serves, and is not on its way out."""
-    status = pod.get("status", {})
-    conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
-    return (
-        conditions.get("Ready") == "True" and bool(status.get("podIP")) and not pod["metadata"].get("deletionTimestamp")
-    )
+def _awake(pods: dict[int, dict[str, t.Any]], number: int) -> Server:
+    """A replica that is asked for, by the pods there are."""
+    pod = pods.get(number)
+    if pod is None:
+        # A StatefulSet makes a pod when those before it are ready.
+        waiting = next(
+            (pods[other] for other in sorted(pods) if other < number and not _ready_since(pods[other])), None
+        )
+        return Server(power="on", lacks=f"it had no pod{f', and {_unready(waiting)}' if waiting else ''}")
+    if _ready_since(pod):
+        return Server(power="on", up=True, ip=pod["status"]["podIP"])
+    return Server(power="on", lacks=f"its {_unready(pod)}")
+
+
+def _unready(pod: dict[str, t.Any]) -> str:
+    """That it is not ready, and why, as far as Kubernetes says."""
+    why = _hindrance(pod)
+    return f"pod {pod['metadata']['name']} was not ready{f' ({why})' if why else ''}"
+
+
+def _conditions(pod: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    return {item["type"]: item for item in pod.get("status", {}).get("conditions", [])}
+
+
+def _ready_since(pod: dict[str, t.Any]) -> str | None:
+    """Since when it serves, if it does."""
+    ready = _conditions(pod).get("Ready", {})
+    return ready["lastTransitionTime"] if ready.get("status") == "True" and pod["status"].get("podIP") else None
+
+
+def _seniority(pod: dict[str, t.Any]) -> tuple[bool, str, str, str]:
+    """What pods are sorted by: the ones that are ready, from the first on, then the others, from the oldest on."""
+    since, meta = _ready_since(pod), pod["metadata"]
+    return since is None, since or "", meta["creationTimestamp"], meta["name"]
+
+
+def _hindrance(pod: dict[str, t.Any]) -> str:
+    """What its status says of why it is not ready."""
+    conditions = _conditions(pod)
+    if conditions.get("PodScheduled", {}).get("status") == "False":
+        return conditions["PodScheduled"].get("message", "")
+    for container in pod.get("status", {}).get("containerStatuses", []):
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting:
+            return ": ".join(filter(None, (waiting.get("reason"), waiting.get("message"))))
+    return conditions.get("Ready", {}).get("message", "")

@@ -17,7 +17,7 @@ import dataclasses
 import time
 import typing as t
 
-from ..errors import ConnectionFailed, NotFound
+from ..errors import AuthenticationFailed, ConnectionFailed, NotFound
 
 # What a server can be told. A suspended server wakes by "on", too. "shutdown" asks its guest, "off" does not.
 Order = t.Literal["on", "suspend", "shutdown", "off"]
@@ -40,6 +40,7 @@ class Server:
     :param ip: Its address, where the provider knows it.
     :param busy: Something is at work on its power state.
     :param failure: Why the last order failed, when it was accepted and failed later.
+    :param lacks: Why it is not up, as a sentence in the past tense.
     """
 
     power: str
@@ -47,6 +48,7 @@ class Server:
     ip: str | None = None
     busy: bool = False
     failure: str | None = None
+    lacks: str = "its guest tools were not running"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Provider(abc.ABC):
         time.sleep(min(seconds, self.poll_seconds))
         try:
             servers = self.look(names)
-        except ConnectionFailed as exc:
+        except (AuthenticationFailed, ConnectionFailed) as exc:
+            # It could look when it began. A server that starts again may not know yet who may look.
             self.trouble = exc.problem
             return {}
         self.trouble = None

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
 
 import pytest
@@ -70,23 +71,73 @@ def test_what_is_out_of_order_is_refused_and_nothing_else_is_touched(api, call):
     assert api.writes == [5, 3]
 
 
-@pytest.mark.parametrize("fault", ["conflict", "lost"])
+@pytest.mark.parametrize("fault", ["conflict", "scaled", "lost"])
 def test_a_change_by_others_and_a_lost_reply_are_survived(api, call, fault):
     api.faults.append(fault)
     result = call(activate=["s0"])
     assert result["servers"]["s0"]["ready"], result
-    assert api.writes == [4]
+    # Another one scaled up meanwhile: s0 is awake then, and nothing is left to be done.
+    assert api.writes == ([] if fault == "scaled" else [4])
 
 
 def test_what_is_refused_is_said(api, call):
     api.faults.append("forbidden")
-    assert "s0: the Kubernetes API refuses: cannot update" in call(activate=["s0"])["msg"]
+    assert "is forbidden" in call(activate=["s0"])["msg"]
 
 
-def test_a_replica_that_never_is_ready_fails_and_says_so(api, call):
+def test_a_replica_that_never_is_ready_fails_and_says_why(api, call):
     api.broken.add(3)
-    result = call(activate=["s0"], timeout="2s")
-    assert "s0: it is powered on, but its guest tools were not running" in result["msg"]
+    api.homeless.add(4)
+    text = call(activate=["s0", "s1"], timeout="2s")["msg"]
+    assert re.search(
+        r"s0: it is powered on, but its pod web-\S* was not ready \(containers with unready status: \[web\]\)", text
+    )
+    assert re.search(r"s1: .* was not ready \(0/1 nodes are available: 1 Insufficient cpu.\) within 2 s", text)
+    del api.pods[4]
+    text = call(activate=["s1"], timeout="1s")["msg"]
+    assert re.search(r"s1: it is powered on, but it had no pod, and pod web-\S* was not ready \(.*\) within 1 s", text)
+    api.broken.clear()
+    text = call(activate=["s1"], timeout="1s")["msg"]
+    assert "s1: it is powered on, but it had no pod within 1 s" in text
+
+
+def test_an_api_that_starts_again_may_refuse_for_a_moment(api, call):
+    api.looks_refused = 2
+    assert call(activate=["s0"])["servers"]["s0"]["ready"]
+    api.writes.clear()
+    api.looks_refused = 99
+    assert re.search(
+        r"within 2 s; the Kubernetes API refuses: .* is forbidden", call(activate=["s1"], timeout="2s")["msg"]
+    )
+
+
+def test_what_others_scale_stays(api, call):
+    """More than the standbys, fewer than those that always run, and a change between look and order."""
+    others, order = 8, standby.means.Kubernetes.order
+
+    def meanwhile(self, orders):
+        api._set(others)
+        api.version += 1
+        return order(self, orders)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standby.means.Kubernetes, "order", meanwhile)
+        assert call(activate=["s0"])["servers"]["s0"]["ready"]
+    assert "s2: replicas go in order, and others scaled web to 2 beyond its standbys" in call(release=["s2"])["msg"]
+    assert (api.writes, api.replicas) == ([], 8)
+    api._set(1)
+    assert "s1: replicas come in order, and s0 comes before it" in call(activate=["s1"])["msg"]
+    assert not call(release=["s0"])["changed"]
+    assert (api.writes, api.replicas) == ([], 1)
+    assert call(activate=["s0"])["changed"]
+    assert api.writes == [4]
+
+
+def test_a_workload_of_none_wakes_its_first(api, call):
+    api._set(0)
+    assert call(kubernetes={"replicas": 0}, activate=["s0"])["servers"]["s0"]["ready"]
+    assert call(kubernetes={"replicas": 0}, release=["s0"])["changed"]
+    assert api.writes == [1, 0]
 
 
 def test_what_is_wrong_is_named(api, call, tmp_path):
@@ -94,6 +145,8 @@ def test_what_is_wrong_is_named(api, call, tmp_path):
         call(kubernetes={"workload": "pod/web"})
     with pytest.raises(NotFound, match="^activate: 's9' is no standby of web"):
         call(activate=["s9"])
+    with pytest.raises(InvalidOption, match=r"^kubernetes: .* invalid path: .*Check ca_path"):
+        call(kubernetes={"url": "https://127.0.0.1:1", "ca_path": str(tmp_path / "none")})
     with pytest.raises(InvalidOption, match=r"^kubernetes\.token_file: it can't be read"):
         call(kubernetes={"token_file": str(tmp_path / "none")})
     with pytest.raises(NotFound, match=r"^kubernetes\.workload: "):
