@@ -82,6 +82,11 @@ class Run:
         """Whether there is something left to do for it."""
         return bool(self.phase) and self.phase not in ENDS
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has touched nothing, and waits for nothing: it found its low tide too far ahead, for example."""
+        return self.phase in ("begun", "stopped") and not self.woken and len(self.at("untouched")) == len(self.hosts)
+
     def at(self, *steps: str) -> list[str]:
         """The servers at one of some steps, in the order of the pools."""
         return [name for name, host in self.hosts.items() if host.step in steps]
@@ -190,11 +195,11 @@ def take_up(
     superseded, and what it took out or woke is taken over.
 
     :param runs: The runs known. :param within: Seconds.
-    :raises Locked: where an open run updates some of these pools, and others besides.
+    :raises Locked: where an open run updates some of these pools, and others besides, and has begun with any.
     """
     wanted = set(pools)
     known = [run for run in runs if run.open and wanted & set(run.pools)]
-    wider = next((run for run in known if not set(run.pools) <= wanted), None)
+    wider = next((run for run in known if not set(run.pools) <= wanted and not run.idle), None)
     if wider is not None:
         raise Locked(
             f"the update {wider.update!r} of {', '.join(wider.pools)}, begun {timing.iso(wider.begun)}, is not finished",

@@ -144,8 +144,15 @@ def test_other_pools_are_left_alone():
     assert up([run()], pools=["api"]) == (None, [])
 
 
-def test_a_run_of_more_pools_is_in_the_way():
-    known = run(begun={**BEGUN, "pools": ["web", "api"]})
+@pytest.mark.parametrize(
+    "told",
+    [[note("out", "w1")], [note("planned", plan=PLAN)], [note("waking", standbys=["s1"]), note("stopped", why="x")]],
+)
+def test_a_run_of_more_pools_is_in_the_way_once_it_has_begun_with_any(told):
+    wider = {**BEGUN, "pools": ["web", "api"]}
+    for idle in (run(begun=wider), run(note("stopped", why="the low tide is too far ahead"), begun=wider)):
+        assert up([idle]) == (None, [idle])
+    known = run(*told, begun=wider)
     with pytest.raises(
         Locked, match=r"lowtide_update_pools: the update '2.4' of web, api, .* is not finished\. Finish it"
     ):
