@@ -173,7 +173,7 @@ class KubernetesCluster:
         )
 
     def _make_etcd(self) -> Program:
-        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _number in range(2))
         self._store = client
         return self._program(
             "etcd", f"--data-dir={self.directory / 'etcd'}", f"--listen-client-urls={client}",
