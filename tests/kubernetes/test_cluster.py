@@ -233,6 +233,7 @@ def test_a_workload_that_others_change_all_the_time_is_scaled_under_its_newest_v
     def change():
         for number in itertools.takewhile(lambda _number: not over.is_set(), itertools.count()):
             site.cluster.annotate(site.workload, str(number))
+            over.wait(0.5)  # Sooner, a Deployment's own controller is always late, and makes no pod.
 
     worker = threading.Thread(target=change)
     worker.start()
