@@ -254,6 +254,17 @@ def test_lookups_take_variables_with_templates_in_them(fleet, tmp_path):
     assert "requests of web: " in done.stdout
 
 
+def send_to_sleep(fleet: Fleet) -> None:
+    """Let a pass of autoscale find nothing that needs a standby; those that woke moments ago may sleep at once."""
+    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
+    idle = playbook(
+        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
+        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
+    )  # fmt: skip
+    assert idle.returncode == 0, idle.stdout
+    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+
+
 def test_autoscale_only_says_until_it_may_act(fleet):
     """A forecast that needs more servers wakes standbys, in the balancer too, and one that needs fewer puts them to sleep."""
     fleet.vcenter.forget()
@@ -274,14 +285,7 @@ def test_autoscale_only_says_until_it_may_act(fleet):
     again = playbook(fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true", lowtide_pools=tight)
     assert "web: nothing to wake and nothing to send to sleep" in again.stdout
 
-    # They woke moments ago, so they stay awake unless the pool says that they may sleep at once.
-    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
-    idle = playbook(
-        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
-        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
-    )  # fmt: skip
-    assert idle.returncode == 0, idle.stdout
-    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+    send_to_sleep(fleet)
 
 
 def test_autoscale_brings_in_what_a_killed_run_left_out_of_the_balancer(fleet):
@@ -297,13 +301,7 @@ def test_autoscale_brings_in_what_a_killed_run_left_out_of_the_balancer(fleet):
     found = balancer_pool(options.checked(spec, options.BALANCER_POOL, "balancer_pool"), check_mode=True)
     assert [name for name in found["members"] if name not in found["out"] and name in STANDBYS] == ["web-s1", "web-s3"]
 
-    rested = {**pools(fleet)["web"]["standby"], "min_awake": "0s"}
-    idle = playbook(
-        fleet, ROOT / "playbooks" / "autoscale.yml", "-e", "lowtide_act=true",
-        lowtide_pools=pools(fleet, load={"metric": "requests", "server_capacity": 100}, standby=rested),
-    )  # fmt: skip
-    assert idle.returncode == 0, idle.stdout
-    assert {name: fleet.powers()[name] for name in STANDBYS} == dict.fromkeys(STANDBYS, "suspended")
+    send_to_sleep(fleet)
 
 
 def test_autoscale_scales_by_what_is_known_while_a_source_is_down(fleet):

@@ -18,9 +18,9 @@ stamp=$(sha256sum <"$here")
 exec 9>"$cache/lock"
 flock 9
 [ "$(cat "$cache/bin/stamp" 2>/dev/null)" = "$stamp" ] && exit
-rm -rf "${cache:?}/bin" "$cache/work"
-mkdir -p "$cache/bin" "$cache/work/lists/partial" "$cache/work/tmp"
-cd "$cache/work"
+rm -rf "${cache:?}/bin" "$cache/build"
+mkdir -p "$cache/bin" "$cache/build/lists/partial" "$cache/build/tmp"
+cd "$cache/build"
 
 # Package lists of our own, of the mirror that the system uses: sources are rarely among the system's.
 codename=$(sed --quiet 's/^VERSION_CODENAME=//p' /etc/os-release)
@@ -60,9 +60,9 @@ import "os"
 func GenerateEndpoint() (string, error) { return "unix://" + os.TempDir() + "/runtime.sock", nil }
 GO
 
-export GOPATH=$cache/work/go GOCACHE=$cache/work/cache GO111MODULE=off GOFLAGS='' CGO_ENABLED=0 TMPDIR=$cache/work/tmp
+export GOPATH=$cache/build/go GOCACHE=$cache/build/cache GO111MODULE=off GOFLAGS='' CGO_ENABLED=0 TMPDIR=$cache/build/tmp
 # The description of the API is not in the sources; it is made from those files that ask for it.
-go build -o "$cache/work/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
+go build -o "$cache/build/openapi-gen" ./vendor/k8s.io/kube-openapi/cmd/openapi-gen
 described() { # the packages below some directories, as Go names them: $1 before their path
     local prefix=$1
     shift
@@ -70,12 +70,12 @@ described() { # the packages below some directories, as Go names them: $1 before
         grep --invert-match --regexp=code-generator --regexp=sample-apiserver | sort --unique | sed "s|^|$prefix/|"
 }
 packages=$(described k8s.io/kubernetes pkg cmd plugin && cd staging/src && described k8s.io/kubernetes/vendor k8s.io)
-"$cache/work/openapi-gen" --input-dirs "$(paste --serial --delimiters=, <<<"$packages")" \
+"$cache/build/openapi-gen" --input-dirs "$(paste --serial --delimiters=, <<<"$packages")" \
     --output-package k8s.io/kubernetes/pkg/generated/openapi --output-file-base zz_generated.openapi \
-    --go-header-file vendor/k8s.io/code-generator/hack/boilerplate.go.txt --report-filename "$cache/work/violations"
+    --go-header-file vendor/k8s.io/code-generator/hack/boilerplate.go.txt --report-filename "$cache/build/violations"
 
-version=$(cd "$cache/work" && echo kubernetes_*.orig.tar.gz | sed 's/^kubernetes_//; s/^.*+really//; s/\.orig\.tar\.gz$//')
+version=$(cd "$cache/build" && echo kubernetes_*.orig.tar.gz | sed 's/^kubernetes_//; s/^.*+really//; s/\.orig\.tar\.gz$//')
 nice go build -ldflags "-s -w -X k8s.io/kubernetes/vendor/k8s.io/component-base/version.gitVersion=v$version" -o "$cache/bin/" \
     "${programs[@]/#/./cmd/}"
 printf '%s\n' "$stamp" >"$cache/bin/stamp"
-rm -rf "$cache/work"
+rm -rf "$cache/build"
